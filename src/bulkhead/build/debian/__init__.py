@@ -1,0 +1,1 @@
+"""Debian packages without dpkg: repositories, signatures, resolver, locks, unpacking."""

@@ -1,0 +1,1 @@
+"""Small helpers over the standard library."""

@@ -1,0 +1,72 @@
+"""Files and directories that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+def write(path: Path, data: bytes | str, *, mode: int = 0o644, durable: bool = False) -> None:
+    """Replace `path` by `data` in one step; readers see the old bytes or the new ones.
+
+    Args:
+        path: the file; its directory must exist.
+        data: the new content; text is written as UTF-8.
+        mode: permission bits, whatever the umask.
+        durable: also survive a power cut that comes right after the return.
+    """
+    raw = data.encode() if isinstance(data, str) else data
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(raw)
+            os.fchmod(file.fileno(), mode)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
+    if durable:
+        sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in `path` survive a power cut.
+
+    fsync(2): syncing a file does not sync the directory entry that names it.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def new_directory(path: Path) -> Iterator[Path]:
+    """Yield a scratch directory that becomes `path` when the block ends well.
+
+    If somebody else made `path` meanwhile, theirs stays and ours is dropped:
+    two processes that make the same thing need no lock. On an error or an
+    interrupt the scratch directory goes away.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield scratch
+        os.chmod(scratch, 0o755)
+        try:
+            os.rename(scratch, path)
+        except OSError:
+            if not path.is_dir():
+                raise
+    finally:
+        if scratch.exists():
+            shutil.rmtree(scratch, ignore_errors=True)

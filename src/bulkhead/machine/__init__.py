@@ -1,0 +1,1 @@
+"""Virtual machines on the workstation: start, watch, reach and stop them."""

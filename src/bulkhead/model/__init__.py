@@ -1,0 +1,1 @@
+"""What things are: data and validation, no input or output."""

@@ -1,0 +1,1 @@
+"""Test doubles and helpers that users of Bulkhead may rely on too."""
