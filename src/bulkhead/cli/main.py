@@ -1,0 +1,106 @@
+"""Entry point: finds the command's module, runs it, and turns errors into messages.
+
+Only this file prints errors and chooses exit codes. Command modules are
+imported when their command is used, so that `bulkhead --help` stays quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import sys
+
+import click
+
+from bulkhead import __version__
+from bulkhead.lib import suggest
+from bulkhead.model.errors import BulkheadError
+
+# name: (module, one line for the overview). The command object has the command's name.
+COMMANDS = {
+    "up": ("bulkhead.cli.up", "Build a variant, start it in a virtual machine, run a container."),
+    "down": ("bulkhead.cli.down", "Stop the machine that `up` started."),
+    "build": ("bulkhead.cli.build", "Build the image of a variant."),
+    "lock": ("bulkhead.cli.lock", "Choose the exact packages of a variant and write them down."),
+    "new": ("bulkhead.cli.new", "Make a variant of your own."),
+    "keys": ("bulkhead.cli.keys", "Make the keys that sign your images."),
+    "verify": ("bulkhead.cli.verify", "Rebuild an image from its manifest and compare the bytes."),
+    "ps": ("bulkhead.cli.containers", "List containers."),
+    "run": ("bulkhead.cli.containers", "Run a container."),
+    "logs": ("bulkhead.cli.containers", "Show what a container wrote."),
+    "exec": ("bulkhead.cli.containers", "Run a program in a container."),
+    "rm": ("bulkhead.cli.containers", "Stop and remove containers."),
+    "check": ("bulkhead.cli.check", "Check the source: format, lint, types, imports, unit tests."),
+    "test": ("bulkhead.cli.test", "Run all tests, or the named lanes."),
+}
+
+
+class LazyCommands(click.Group):
+    """A group whose commands are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order in which people meet them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command's module and return the command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(COMMANDS[cmd_name][0])
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; suggest the nearest name for an unknown one."""
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            hint = suggest.hint(args[0], COMMANDS)
+            ctx.fail(f"no such command: {args[0]!r}" + (f"; {hint}" if hint else ""))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.command(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Log every step and show tracebacks.")
+@click.version_option(__version__)
+def bulkhead(debug: bool) -> None:  # noqa: FBT001  # click passes options by name
+    """Build and run Bulkhead, the container operating system."""
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.WARNING, format="%(name)s: %(message)s"
+    )
+
+
+def main() -> int:
+    """Run the command line and return the exit code: 0 done, 1 failed, 2 usage, 130 interrupted."""
+    debug = "--debug" in sys.argv
+    try:
+        result = bulkhead.main(prog_name="bulkhead", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.UsageError as error:
+        error.show()
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted; nothing half-made was left, run it again to carry on", err=True)
+        return 130
+    except BrokenPipeError:
+        return 1
+    except BulkheadError as error:
+        if debug:
+            logging.getLogger(__name__).exception("failed")
+        _report(error)
+        return error.exit_code
+
+
+def _report(error: BulkheadError) -> None:
+    if "--json" in sys.argv:
+        fields = {"error": error.what, "where": error.where, "hint": error.hint}
+        click.echo(json.dumps(fields))
+    click.echo(f"bulkhead: {error}", err=True)
