@@ -1,0 +1,138 @@
+"""The launcher's parts that need no network."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from bulkhead.launch import debian, main
+from bulkhead.lib import dirs
+from bulkhead.model.errors import RemoteError, Untrusted
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve a directory on this machine and yield its URL."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def package(files: dict[str, bytes]) -> bytes:
+    """Return a .deb with these files."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w:xz") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"./{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    members = {"debian-binary": b"2.0\n", "control.tar": b"odd", "data.tar.xz": data.getvalue()}
+    raw = b"!<arch>\n"
+    for name, content in members.items():
+        raw += f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(content):<10}`\n".encode()
+        raw += content + b"\n" * (len(content) % 2)
+    return raw
+
+
+def pin(folder: Path, raw: bytes, *, sha256: str | None = None) -> Path:
+    """Publish a package below `folder` and return the file that pins it."""
+    (folder / "pip.deb").write_bytes(raw)
+    pins = folder / "pip.toml"
+    digest = sha256 or hashlib.sha256(raw).hexdigest()
+    pins.write_text(
+        f'[pip]\npath = "pip.deb"\nsize = {len(raw)}\nsha256 = "{digest}"\n'
+        'snapshot = "2026-11-22T00:00:00Z"\n'
+    )
+    return pins
+
+
+@pytest.fixture(autouse=True)
+def _no_archive_of_the_past(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bulkhead.lib.mirrors.SNAPSHOT", "http://127.0.0.1:9")
+
+
+def test_a_pinned_package_gives_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies below the prefix comes out, under its last name, and nothing else."""
+    pins = pin(tmp_path, package({"usr/share/wheels/pip-1.whl": b"zip", "etc/other": b""}))
+    out = tmp_path / "out"
+    out.mkdir()
+    with served(tmp_path) as url:
+        monkeypatch.setenv("BULKHEAD_MIRROR", url)
+
+        found = debian.fetch(pins, "pip", "usr/share/wheels/pip-", out)
+
+    assert [(path.name, path.read_bytes()) for path in found] == [("pip-1.whl", b"zip")]
+
+
+def test_a_package_that_is_not_the_pinned_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mirror that serves other bytes is named, and nothing is unpacked."""
+    pins = pin(tmp_path, package({"usr/pip-1.whl": b"zip"}), sha256="0" * 64)
+    with served(tmp_path) as url:
+        monkeypatch.setenv("BULKHEAD_MIRROR", url)
+
+        with pytest.raises(RemoteError, match=r"not the pinned file .*\n.*\n.*BULKHEAD_MIRROR"):
+            debian.fetch(pins, "pip", "usr/pip-", tmp_path)
+
+
+def test_a_pinned_package_without_the_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message names the package and what was looked for."""
+    pins = pin(tmp_path, package({"usr/other": b""}))
+    with served(tmp_path) as url:
+        monkeypatch.setenv("BULKHEAD_MIRROR", url)
+
+        with pytest.raises(Untrusted, match=r"pip\.deb: the package has no file below 'usr/pip-'"):
+            debian.fetch(pins, "pip", "usr/pip-", tmp_path)
+
+
+def test_environments_are_named_by_all_that_decides_their_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other requirements or another Python mean another environment."""
+    first, second = tmp_path / "a.txt", tmp_path / "b.txt"
+    first.write_text("x==1")
+    second.write_text("x==2")
+    keys = [main.key(str(first)), main.key(str(first)), main.key(str(second))]
+    monkeypatch.setattr("sys.version", "3.99")
+    keys.append(main.key(str(first)))
+
+    assert len(set(keys)) == 3
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"BULKHEAD_CACHE": "/own", "XDG_CACHE_HOME": "/xdg"},
+        {"XDG_CACHE_HOME": "/xdg"},
+        {"XDG_CACHE_HOME": "relative"},
+        {"HOME": "/somewhere"},
+    ],
+)
+def test_launcher_and_builder_agree_on_the_cache(
+    variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The launcher's own quick rule is that of `lib.dirs`."""
+    for name in ("BULKHEAD_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    assert main._cache() == str(dirs.cache_dir())
