@@ -1,0 +1,1 @@
+"""Completes a root from data: what maintainer scripts would have done, without running them."""

@@ -1,0 +1,79 @@
+"""What an ELF file needs from others, read with pyelftools.
+
+Three ways of needing: DT_NEEDED and PT_INTERP (System V ABI), and the
+`.note.dlopen` notes by which programs declare the libraries that they load by
+themselves (systemd.io/ELF_DLOPEN_METADATA).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+
+MAGIC = b"\x7fELF"
+DLOPEN_NOTE = 0x407C0C0A
+
+
+class Elf(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of an ELF file that matters for the choice of libraries."""
+
+    needed: tuple[str, ...] = ()
+    interpreter: str | None = None
+    runpath: tuple[str, ...] = ()
+    dlopen: tuple[str, ...] = ()
+    """Library names in the order of preference, over all of its notes."""
+
+
+def is_elf(path: Path) -> bool:
+    """Say whether a file begins like an ELF file."""
+    with path.open("rb") as file:
+        return file.read(4) == MAGIC
+
+
+def read(path: Path) -> Elf | None:
+    """Return what the file needs, or None when it is not an ELF file or a broken one."""
+    from elftools.common.exceptions import ELFError
+    from elftools.elf.elffile import ELFFile
+
+    with path.open("rb") as file:
+        if file.read(4) != MAGIC:
+            return None
+        file.seek(0)
+        try:
+            return _describe(ELFFile(file))
+        except (ELFError, ValueError, UnicodeDecodeError):
+            return None
+
+
+def _describe(elf: object) -> Elf:
+    from elftools.elf.dynamic import DynamicSegment
+    from elftools.elf.segments import InterpSegment, NoteSegment
+
+    needed: list[str] = []
+    runpath: list[str] = []
+    dlopen: list[str] = []
+    interpreter = None
+    for segment in elf.iter_segments():  # type: ignore[attr-defined]  # pyelftools has no types
+        if isinstance(segment, InterpSegment):
+            interpreter = segment.get_interp_name()
+        elif isinstance(segment, DynamicSegment):
+            for tag in segment.iter_tags():
+                if tag.entry.d_tag == "DT_NEEDED":
+                    needed.append(tag.needed)
+                elif tag.entry.d_tag in ("DT_RUNPATH", "DT_RPATH"):
+                    value = tag.runpath if tag.entry.d_tag == "DT_RUNPATH" else tag.rpath
+                    runpath.extend(value.split(":"))
+        elif isinstance(segment, NoteSegment):
+            for note in segment.iter_notes():
+                if note["n_type"] == DLOPEN_NOTE and note["n_name"] == "FDO":
+                    dlopen.extend(_names(note["n_descdata"]))
+    return Elf(
+        needed=tuple(needed), interpreter=interpreter, runpath=tuple(runpath), dlopen=tuple(dlopen)
+    )
+
+
+def _names(description: bytes) -> list[str]:
+    items = json.loads(description.rstrip(b"\0"))
+    return [name for item in items for name in item.get("soname", ())]

@@ -1,0 +1,140 @@
+"""Makes the trees of a variant: the root, the agent tree inside it, the kernel's files.
+
+This is the order in which an image comes into being; each step is in a module
+of its own (`select`, `complete/*`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from bulkhead.build.complete import accounts, bytecode, files, linker, modules, units
+from bulkhead.build.debian.deb import Package
+from bulkhead.build.select import Selection, merged
+from bulkhead.build.tools import Tools
+from bulkhead.build.tree import Kind, Tree, file_from
+from bulkhead.build.variants import Resolved
+from bulkhead.lib.dirs import repository_root
+from bulkhead.model.arch import Architecture
+from bulkhead.model.errors import UserError
+
+AGENT_ROOT = "usr/lib/bulkhead/agent"
+# The parts of this package that run on a node (see ARCHITECTURE.md, "Who may import whom").
+AGENT_PARTS = ("model", "lib", "host")
+
+
+class Kernel(msgspec.Struct, frozen=True, kw_only=True):
+    """The kernel's own files and what is known of its modules."""
+
+    image: Path
+    tree: Tree
+    modules: modules.Modules
+
+
+def kernel(packages: Mapping[str, Package], *, tools: Tools) -> Kernel:
+    """Find the kernel in the packages of the set `kernel` and describe its modules.
+
+    Raises:
+        UserError: there is no kernel in them, or more than one.
+    """
+    tree = Tree()
+    images = []
+    for package in packages.values():
+        for original, entry in package.tree.items():
+            path = merged(original)
+            if path.startswith("boot/vmlinuz-") and entry.source is not None:
+                images.append(entry.source)
+            elif path.startswith("usr/lib/modules/") and entry.kind is Kind.FILE:
+                tree.put(path, entry)
+    if len(images) != 1:
+        raise UserError(f"an image has one kernel; the packages have {len(images)}")
+    return Kernel(image=images[0], tree=tree, modules=modules.describe(tree, tools=tools))
+
+
+def root(
+    resolved: Resolved,
+    packages: Mapping[str, Package],
+    *,
+    arch: Architecture,
+    kernel: Kernel,
+    agent: Tree,
+    version: str,
+    tools: Tools,
+) -> Tree:
+    """Make the root of a variant.
+
+    Args:
+        resolved: the variant.
+        packages: those of the set `host`, by name.
+        arch: the architecture.
+        kernel: whose modules go in.
+        agent: the agent tree, which is placed at `AGENT_ROOT`.
+        version: of the image.
+        tools: with ldconfig and depmod.
+
+    Raises:
+        UserError: the variant asks for something that is not there; see the
+            single steps.
+    """
+    variant = resolved.variant
+    selection = Selection(arch, variant.rules)
+    selection.add(packages, _names(variant.packages.host))
+    selection.close(variant.dlopen)
+    tree = selection.tree
+    for folder in variant.rootfs:
+        files.overlay(tree, Path(folder))
+    files.write_skeleton(tree)
+    _join_certificates(tree)
+    modules.place(tree, kernel.tree, kernel.modules, variant.kernel.modules, tools=tools)
+    for path, entry in agent.items():
+        tree.put(f"{AGENT_ROOT}/{path}" if path else AGENT_ROOT, entry)
+    accounts.write(tree)
+    units.drop_dangling_links(tree)
+    units.write(tree, enable=variant.units.enable, mask=variant.units.mask)
+    files.write_machine_id(tree)
+    files.write_os_release(tree, name=f"bulkhead-{resolved.name}", variant=resolved.name, version=version)
+    linker.write_cache(tree, tools=tools, triplet=arch.triplet)
+    return tree
+
+
+def _join_certificates(tree: Tree) -> None:
+    folder = "usr/share/ca-certificates"
+    found = {path: tree[path] for path in tree.below(folder) if path.endswith(".crt")}
+    if found:
+        files.write_ca_bundle(tree, found)
+        tree.remove(folder)
+
+
+def agent(
+    resolved: Resolved, packages: Mapping[str, Package], *, arch: Architecture, tools: Tools
+) -> Tree:
+    """Make the agent tree: CPython, its libraries, and the parts of Bulkhead that run on a node."""
+    variant = resolved.variant
+    selection = Selection(arch, variant.rules)
+    selection.add(packages, _names(variant.packages.agent))
+    selection.close(())
+    tree = selection.tree
+    _add_own_code(tree)
+    bytecode.compile_tree(tree, tools=tools)
+    files.write_skeleton(tree)
+    for path in ("boot", "efi", "home", "mnt", "root", "srv"):
+        tree.remove(path)
+    linker.write_cache(tree, tools=tools, triplet=arch.triplet)
+    return tree
+
+
+def _add_own_code(tree: Tree) -> None:
+    source = repository_root() / "src" / "bulkhead"
+    target = "usr/lib/python3/dist-packages/bulkhead"
+    for part in AGENT_PARTS:
+        for path in sorted((source / part).rglob("*.py")):
+            tree.put(f"{target}/{path.relative_to(source).as_posix()}", file_from(path))
+    tree.put(f"{target}/__init__.py", file_from(source / "__init__.py"))
+
+
+def _names(specifiers: Sequence[str]) -> set[str]:
+    """Return package names without the `=version` and `/suite` of a variant."""
+    return {item.partition("=")[0].partition("/")[0] for item in specifiers}

@@ -1,0 +1,219 @@
+"""Reads variants: finds their files, joins what they inherit, refuses what it does not know.
+
+A variant is `NAME/variant.toml` in `image/variants` (Bulkhead's own), or a
+directory or file of somebody else's, given by path. Parts that several
+variants share are `image/variants/shared/NAME.toml`.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from bulkhead.lib import suggest
+from bulkhead.lib.dirs import repository_root
+from bulkhead.model.errors import UserError
+from bulkhead.model.variant import Repository, Variant
+
+
+class Resolved(msgspec.Struct, frozen=True, kw_only=True):
+    """A variant with everything that it inherits."""
+
+    variant: Variant
+    """Joined; paths in it are absolute."""
+    name: str
+    files: tuple[Path, ...]
+    """The files that it was read from, parents first."""
+
+    @property
+    def lock_path(self) -> Path:
+        """Where its lock file is: beside the variant's own file."""
+        return self.files[-1].parent / "variant.lock"
+
+
+def variants_dir() -> Path:
+    """Return the directory of Bulkhead's own variants."""
+    return repository_root() / "image" / "variants"
+
+
+def names() -> list[str]:
+    """Return the names of Bulkhead's own variants."""
+    return sorted(path.parent.name for path in variants_dir().glob("*/variant.toml"))
+
+
+def load(name_or_path: str) -> Resolved:
+    """Read a variant and all that it inherits.
+
+    Args:
+        name_or_path: a name of Bulkhead's own, or the path of a directory
+            with a `variant.toml` or of such a file (with a slash in it).
+
+    Raises:
+        UserError: not found, not TOML, an unknown or wrong key (named with
+            file and line), or a circle in `inherit`.
+    """
+    chain: list[tuple[Path, Variant]] = []
+    _collect(_find(name_or_path, beside=None), chain, ())
+    joined: dict[str, object] = {}
+    for path, variant in chain:
+        joined = _join(joined, msgspec.to_builtins(_absolute(variant, path.parent)), path)
+    own_path, own = chain[-1]
+    joined["inherit"] = []
+    joined["name"] = own.name or own_path.parent.name
+    return Resolved(
+        variant=msgspec.convert(joined, Variant, strict=False),
+        name=str(joined["name"]),
+        files=tuple(path for path, _ in chain),
+    )
+
+
+def _find(name: str, *, beside: Path | None) -> Path:
+    if "/" in name or name.startswith("."):
+        path = Path(name) if beside is None else beside / name
+        path = path / "variant.toml" if path.is_dir() else path
+        if path.is_file():
+            return path.resolve()
+        raise UserError("no variant there", where=str(path), hint="make one with: bulkhead new NAME")
+    for path in (variants_dir() / name / "variant.toml", variants_dir() / "shared" / f"{name}.toml"):
+        if path.is_file():
+            return path
+    known = names()
+    hint = suggest.hint(name, known) or f"known: {', '.join(known)}; a path needs a slash: ./{name}"
+    raise UserError(f"there is no variant {name!r}", hint=hint)
+
+
+def _collect(path: Path, chain: list[tuple[Path, Variant]], above: tuple[Path, ...]) -> None:
+    if path in above:
+        circle = " → ".join(p.parent.name if p.name == "variant.toml" else p.stem for p in (*above, path))
+        raise UserError(f"variants inherit in a circle: {circle}", where=str(path))
+    if any(path == done for done, _ in chain):
+        return
+    variant = read(path)
+    for parent in variant.inherit:
+        _collect(_find(parent, beside=path.parent), chain, (*above, path))
+    chain.append((path, variant))
+
+
+def read(path: Path) -> Variant:
+    """Read one file, without what it inherits.
+
+    Raises:
+        UserError: unreadable, not TOML, or a key that is unknown or has a
+            wrong value; with file and line.
+    """
+    try:
+        text = path.read_text()
+        data = tomllib.loads(text)
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"is not TOML: {error}", where=str(path)) from error
+    _check_keys(data, Variant, text, path, ())
+    try:
+        return msgspec.convert(data, Variant)
+    except msgspec.ValidationError as error:
+        what, _, at = str(error).partition(" - at ")
+        keys = tuple(re.findall(r"[\w-]+", at))
+        raise UserError(f"{'.'.join(keys)}: {what[0].lower()}{what[1:]}", where=_line(text, path, keys)) from error
+
+
+def _check_keys(
+    data: dict[str, object], kind: type[msgspec.Struct], text: str, path: Path, above: tuple[str, ...]
+) -> None:
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    for key, value in data.items():
+        if key not in fields:
+            raise UserError(
+                f"unknown key {'.'.join((*above, key))!r}", where=_line(text, path, (*above, key)),
+                hint=suggest.hint(key, fields) or f"known here: {', '.join(sorted(fields))}",
+            )  # fmt: skip
+        for inner, inner_kind in _tables(value, fields[key].type):
+            _check_keys(inner, inner_kind, text, path, (*above, key))
+
+
+def _tables(value: object, kind: object) -> list[tuple[dict[str, object], type[msgspec.Struct]]]:
+    """Return the tables inside a value of a declared type, with their types."""
+    candidates = [kind, *getattr(kind, "__args__", ())]
+    struct = next((c for c in candidates if isinstance(c, type) and issubclass(c, msgspec.Struct)), None)
+    if struct is None:
+        return []
+    if isinstance(value, list):
+        return [(item, struct) for item in value if isinstance(item, dict)]
+    if isinstance(value, dict):
+        if getattr(kind, "__origin__", None) is dict:
+            return [(item, struct) for item in value.values() if isinstance(item, dict)]
+        return [(value, struct)]
+    return []
+
+
+def _line(text: str, path: Path, keys: tuple[str, ...]) -> str:
+    """Return `file:line` of the last of `keys`, or the file where it cannot be told."""
+    section = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if head := re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line):
+            section = head[1]
+            found = section.split(".")[: len(keys)] == list(keys)
+        else:
+            key = re.match(r"""\s*["']?([\w-]+)["']?\s*[.=]""", line)
+            wanted = keys[-1] if keys else ""
+            found = key is not None and key[1] == wanted and section.split(".")[0] in (keys[0], "")
+        if found:
+            return f"{path}:{number}"
+    return str(path)
+
+
+def _absolute(variant: Variant, base: Path) -> Variant:
+    repositories = tuple(
+        msgspec.structs.replace(
+            repository,
+            keys=tuple(str((base / key).resolve()) for key in repository.keys),
+            location=_absolute_location(repository, base),
+        )
+        for repository in variant.repositories
+    )
+    return msgspec.structs.replace(
+        variant,
+        repositories=repositories,
+        rootfs=tuple(str((base / item).resolve()) for item in variant.rootfs),
+        preload=tuple(str((base / item).resolve()) for item in variant.preload),
+    )
+
+
+def _absolute_location(repository: Repository, base: Path) -> str:
+    if repository.location.startswith("dir:"):
+        return f"dir:{(base / repository.location[4:]).resolve()}"
+    return repository.location
+
+
+def _join(parent: dict[str, object], child: object, path: Path) -> dict[str, object]:
+    """Add a child's values to a parent's; `-item` in a list takes the parent's item away."""
+    assert isinstance(child, dict)
+    result = dict(parent)
+    for key, value in child.items():
+        old = result.get(key)
+        if isinstance(value, dict) and isinstance(old, dict):
+            result[key] = _join(old, value, path)
+        elif isinstance(value, list | tuple):
+            result[key] = _join_lists(list(old) if isinstance(old, list | tuple) else [], list(value), path)
+        elif value is not None or key not in result:
+            result[key] = value
+    return result
+
+
+def _join_lists(old: list[object], new: list[object], path: Path) -> list[object]:
+    result = list(old)
+    for item in new:
+        if isinstance(item, str) and item.startswith("-"):
+            if item[1:] not in result:
+                known = [known for known in result if isinstance(known, str)]
+                raise UserError(
+                    f"{item!r} takes away what no parent has", where=str(path),
+                    hint=suggest.hint(item[1:], known),
+                )  # fmt: skip
+            result.remove(item[1:])
+        elif item not in result:
+            result.append(item)
+    return result

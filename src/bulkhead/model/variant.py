@@ -1,0 +1,137 @@
+"""A variant: what one kind of image consists of, as its TOML file says.
+
+Every field has a default, so that a small file is a complete variant; lists
+of an inheriting variant are added to those of its parents, single values
+replace them. `build.variants` reads files and joins parents; this module only
+knows the shape.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
+Size = Annotated[str, msgspec.Meta(pattern=r"^[1-9][0-9]*[KMGT]?$")]
+
+
+class _Table(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True):
+    pass
+
+
+class Packages(_Table):
+    """Debian packages, by the tree that they go to."""
+
+    host: tuple[str, ...] = ()
+    """For the root: `name`, `name=version` or `name/suite`."""
+    agent: tuple[str, ...] = ()
+    """For the agent tree."""
+    exclude: tuple[str, ...] = ()
+    """Dependencies that count as satisfied because nothing in the image uses them."""
+
+
+class Kernel(_Table):
+    """The kernel, how it is started, and which of its modules are in the image."""
+
+    package: str | None = None
+    """Overrides the architecture's kernel package."""
+    command_line: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    """Module names or patterns of paths below `kernel/`; dependencies come along."""
+    initrd_modules: tuple[str, ...] = ()
+    """Loaded before the root can be mounted, in this order; dependencies come along."""
+    storage_modules: tuple[str, ...] = ()
+    """In the initrd too, but loaded only when a device with a matching modalias is present."""
+
+
+class Units(_Table):
+    """systemd units."""
+
+    enable: tuple[str, ...] = ()
+    """Enabled as their [Install] sections say; everything else stays disabled."""
+    mask: tuple[str, ...] = ()
+
+
+class Sizes(_Table):
+    """Sizes of partitions, with K, M, G or T for powers of 1024; fixed for the life of a node."""
+
+    esp: Size | None = None
+    root: Size | None = None
+    """Of each of the two root slots."""
+    verity: Size | None = None
+    disk: Size | None = None
+    """Of the raw image; the data partition is made in what is left, at the first boot."""
+
+
+class Image(_Table):
+    """The file system of the root."""
+
+    compression: str | None = None
+    """As `mkfs.erofs -z` takes it."""
+    cluster_size: int | None = None
+    """Largest physical cluster in bytes."""
+
+
+class Repository(_Table):
+    """An apt repository, beside or instead of Debian's own."""
+
+    name: Name
+    location: str
+    """`debian`, `debian-security`, an address, or `dir:PATH` for a directory of packages."""
+    suites: tuple[str, ...] = ()
+    components: tuple[str, ...] = ("main",)
+    keys: tuple[str, ...] = ()
+    """Files with the OpenPGP keys that may sign it, relative to the variant's file."""
+    priority: int = 500
+    """Higher wins; as in apt_preferences(5)."""
+
+
+class File(_Table):
+    """A single file from elsewhere, pinned by its hash."""
+
+    path: str
+    """Where it goes in the root."""
+    url: str
+    sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+    size: int
+    mode: Annotated[str, msgspec.Meta(pattern=r"^0[0-7]{3}$")] = "0644"
+
+
+class Rule(_Table):
+    """Which files of a package go into the image, and why its scripts need not run."""
+
+    keep: tuple[str, ...] | None = None
+    """Patterns of paths; all files but documentation without it."""
+    drop: tuple[str, ...] = ()
+    """Patterns of paths that are left out although `keep` has them."""
+    scripts: dict[str, str] = {}
+    """For each maintainer script: why it is not needed or what replaces it."""
+
+
+class Variant(_Table):
+    """One kind of image."""
+
+    name: Name | None = None
+    description: str | None = None
+    version: Annotated[str, msgspec.Meta(pattern=r"^[0-9]+(\.[0-9]+)*([~+-][a-z0-9.]+)?$")] | None = None
+    """Of the image; Bulkhead's own version without it."""
+    inherit: tuple[str, ...] = ()
+    """Variants that this one adds to: names of Bulkhead's own, or paths."""
+    packages: Packages = Packages()
+    kernel: Kernel = Kernel()
+    units: Units = Units()
+    sizes: Sizes = Sizes()
+    image: Image = Image()
+    repositories: tuple[Repository, ...] = ()
+    files: tuple[File, ...] = ()
+    rootfs: tuple[str, ...] = ()
+    """Directories whose content is laid over the root, relative to the variant's file."""
+    rules: dict[str, Rule] = {}
+    """By package name."""
+    dlopen: tuple[str, ...] = ()
+    """Libraries that programs load by themselves when they are there; taken although nothing links to them."""
+    preload: tuple[str, ...] = ()
+    """Container images (OCI archives, or definitions of ours) imported at the first boot."""
+    settings: dict[str, object] = {}
+    """Default settings of nodes."""
