@@ -88,6 +88,16 @@ class Tree:
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
 
+    @classmethod
+    def of(cls, entries: dict[str, Entry]) -> Tree:
+        """Return a tree of entries whose paths are normal and whose directories are all there.
+
+        Nothing is checked: for readers of indexes that `put` made once.
+        """
+        tree = cls()
+        tree._entries = entries
+        return tree
+
     def __contains__(self, path: str) -> bool:
         return path in self._entries
 
@@ -117,7 +127,14 @@ class Tree:
                 directory with content would become something else.
         """
         path = normal(path)
-        if entry.kind is not Kind.DIRECTORY and any(True for _ in self.below(path)):
+        old = self._entries.get(path)
+        # Only a directory has something below it: looking costs a pass over all paths.
+        if (
+            entry.kind is not Kind.DIRECTORY
+            and old is not None
+            and old.kind is Kind.DIRECTORY
+            and any(True for _ in self.below(path))
+        ):
             raise UserError(
                 f"a directory with content cannot become a {entry.kind.value}", where=path
             )
