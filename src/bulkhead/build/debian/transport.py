@@ -1,0 +1,175 @@
+"""HTTP for repositories: one pool of connections, retries, proxies, limits.
+
+The only place of the builder that talks to the network.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from urllib.parse import urlsplit
+
+import urllib3
+
+from bulkhead.lib import mirrors
+from bulkhead.model.errors import RemoteError, UserError
+from bulkhead.model.repository import MIRRORED
+
+log = logging.getLogger(__name__)
+
+CHUNK = 1 << 18
+PARALLEL = 8
+
+
+class Missing(RemoteError):
+    """The server answered that it does not have this (404 or 410)."""
+
+
+class Unreachable(RemoteError):
+    """No usable answer, although it was tried several times."""
+
+
+class Stopped(Exception):  # not an error: the work was called off
+    """Another thread failed or the user interrupted; raised out of waits and transfers."""
+
+
+class Transport:
+    """Gets bytes by URL. Safe from any thread; share one per task.
+
+    Args:
+        tries: how often a failing transfer is tried.
+        stop: set it to end all waits and transfers with `Stopped`.
+    """
+
+    def __init__(self, *, tries: int = 4, stop: threading.Event | None = None) -> None:
+        self.tries = tries
+        self.stop = stop or threading.Event()
+        self._unreachable: dict[str, Unreachable] = {}
+
+    def get(self, url: str, *, limit: int) -> bytes:
+        """Return the body of `url`, which must not be longer than `limit` bytes.
+
+        Raises:
+            Missing: the server does not have it.
+            Unreachable: no usable answer after all tries.
+            RemoteError: it is longer than `limit`.
+        """
+        for attempt in self.attempts(url):
+            with attempt, self.open(url) as response:
+                body = bytearray()
+                for chunk in response.stream(CHUNK):
+                    body += chunk
+                    if len(body) > limit:
+                        raise RemoteError(f"more than the expected {limit} bytes", where=url)
+                return bytes(body)
+        raise AssertionError("attempts() raises when there are none left")
+
+    def attempts(self, url: str) -> Iterator[Attempt]:
+        """Yield one context per try; a transfer error inside ends the try, the last one raises."""
+        host = urlsplit(url).netloc
+        if host in self._unreachable:
+            raise self._unreachable[host]
+        for number in range(1, self.tries + 1):
+            attempt = Attempt(url, last=number == self.tries)
+            try:
+                yield attempt
+            except Unreachable as error:
+                if attempt.before_answer:
+                    self._unreachable[host] = error
+                raise
+            if self.stop.wait(0.4 * 2**number):
+                raise Stopped
+
+    @contextmanager
+    def open(self, url: str, *, offset: int = 0) -> Iterator[urllib3.BaseHTTPResponse]:
+        """Request `url`, from `offset` on if the server can (status 206 then).
+
+        Raises:
+            Missing: the server does not have it.
+            urllib3.exceptions.HTTPError: everything else; see `attempts`.
+        """
+        headers = {"User-Agent": "bulkhead", "Accept-Encoding": "identity"}
+        if offset:
+            headers["Range"] = f"bytes={offset}-"
+        log.debug("get %s from %d", url, offset)
+        response = _pool(_proxy(url)).request(
+            "GET", url, headers=headers, preload_content=False, decode_content=False
+        )
+        try:
+            if response.status in (404, 410):
+                raise Missing("is not there (any more)", where=url)
+            if response.status not in (200, 206, 416):
+                raise urllib3.exceptions.HTTPError(f"HTTP status {response.status}")
+            yield response
+        finally:
+            # A response that was not read to its end would block the connection.
+            response.close()
+
+
+class Attempt:
+    """Context of one try of a transfer; swallows errors that may go away by themselves."""
+
+    def __init__(self, url: str, *, last: bool) -> None:
+        self._url = url
+        self._last = last
+        self.before_answer = False
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if not isinstance(error, urllib3.exceptions.HTTPError):
+            return False
+        log.debug("%s: %s", self._url, error)
+        if self._last:
+            self.before_answer = isinstance(error, urllib3.exceptions.MaxRetryError)
+            raise Unreachable(
+                f"cannot be downloaded: {_reason(error)}", where=self._url,
+                hint="check the network; BULKHEAD_MIRROR names another mirror of Debian",
+            ) from error  # fmt: skip
+        return True
+
+
+def _reason(error: Exception) -> str:
+    cause = getattr(error, "reason", None)
+    text = str(cause if isinstance(cause, Exception) else error)
+    # urllib3 starts its messages with the repr of the connection.
+    return text.rpartition(">: ")[2] or type(error).__name__
+
+
+@lru_cache
+def _pool(proxy: str | None) -> urllib3.PoolManager:
+    retries = urllib3.Retry(total=0, redirect=5, raise_on_status=False)
+    timeout = urllib3.Timeout(connect=10, read=60)
+    if proxy is None:
+        return urllib3.PoolManager(maxsize=PARALLEL, retries=retries, timeout=timeout)
+    return urllib3.ProxyManager(proxy, maxsize=PARALLEL, retries=retries, timeout=timeout)
+
+
+def _proxy(url: str) -> str | None:
+    """Return the proxy that `http_proxy`, `https_proxy`, `no_proxy` ask for."""
+    parts = urlsplit(url)
+    if parts.hostname is None or urllib.request.proxy_bypass(parts.hostname):
+        return None
+    proxies: dict[str, str] = urllib.request.getproxies()
+    return proxies.get(parts.scheme)
+
+
+def bases(location: str) -> list[str]:
+    """Return the URLs at which a repository's `location` may be found, best first.
+
+    Raises:
+        UserError: it is neither a role nor an address.
+    """
+    if location in MIRRORED:
+        return mirrors.candidates(location)
+    if location.startswith(("http://", "https://")):
+        return [location.rstrip("/")]
+    raise UserError(
+        f"{location!r} is no location of a repository",
+        hint=f"use {', '.join(MIRRORED)}, an http(s) address, or dir:PATH",
+    )
