@@ -1,0 +1,97 @@
+"""`bulkhead check`: what every commit passes, in seconds."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import click
+import msgspec
+
+from bulkhead.cli.common import print_json, print_table
+from bulkhead.lib.dirs import repository_root
+from bulkhead.lib.run import run
+
+SOURCES = ("src", "tests", "bench", "bulkhead")
+
+# Started in this order, as many at once as there are processors: the longest first.
+CHECKS: dict[str, tuple[str, ...]] = {
+    "unit": ("-m", "pytest", "-q", "tests/unit"),
+    "types": ("-m", "mypy"),
+    "lint": ("-m", "ruff", "check", "--quiet", *SOURCES),
+    "format": ("-m", "ruff", "format", "--check", *SOURCES),
+    "imports": (
+        "-c", "import sys, importlinter.cli as c; sys.exit(c.lint_imports(no_logo=True))",
+    ),
+}  # fmt: skip
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How one check ended."""
+
+    name: str
+    passed: bool
+    seconds: float
+    output: str
+    """What the tool wrote."""
+
+
+def run_check(name: str) -> Outcome:
+    """Run one of `CHECKS`."""
+    started = time.monotonic()
+    environment = {**os.environ, "PYTHONPATH": str(repository_root() / "src")}
+    done = run(
+        [sys.executable, "-P", *CHECKS[name]], cwd=repository_root(), env=environment, check=False
+    )
+    output = (done.stdout + done.stderr).decode(errors="replace").strip()
+    return Outcome(
+        name=name,
+        passed=done.returncode == 0,
+        seconds=round(time.monotonic() - started, 2),
+        output=output,
+    )
+
+
+def run_checks(names: Sequence[str]) -> list[Outcome]:
+    """Run checks beside one another and return their outcomes in the given order."""
+    with ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1)) as pool:
+        return list(pool.map(run_check, names))
+
+
+def show(outcomes: Sequence[Outcome]) -> bool:
+    """Print what failed in full, then one line for each check; return whether all passed."""
+    for outcome in outcomes:
+        if not outcome.passed:
+            click.echo(f"--- {outcome.name}\n{outcome.output}\n", err=True)
+    print_table(
+        ("check", "result", "time", ""),
+        [
+            (o.name, "ok" if o.passed else "FAILED", f"{o.seconds:.1f} s", _last_line(o))
+            for o in outcomes
+        ],
+    )
+    return all(outcome.passed for outcome in outcomes)
+
+
+def _last_line(outcome: Outcome) -> str:
+    return outcome.output.rpartition("\n")[2][:70]
+
+
+@click.command("check")
+@click.argument("names", nargs=-1, type=click.Choice(list(CHECKS)), metavar="[CHECK]...")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcomes as JSON.")
+def check_command(names: tuple[str, ...], as_json: bool) -> int:  # noqa: FBT001  # click passes options by name
+    """Check the source: format, lint, types, import contracts, unit tests.
+
+    CHECK is one or more of: unit, types, lint, format, imports.
+    """
+    outcomes = run_checks(names or tuple(CHECKS))
+    if as_json:
+        print_json(outcomes)
+        passed = all(outcome.passed for outcome in outcomes)
+    else:
+        passed = show(outcomes)
+    return 0 if passed else 1
