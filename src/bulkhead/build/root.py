@@ -88,7 +88,10 @@ def root(
         files.overlay(tree, Path(folder))
     files.write_skeleton(tree)
     _join_certificates(tree)
-    modules.place(tree, kernel.tree, kernel.modules, variant.kernel.modules, tools=tools)
+    wanted = variant.kernel
+    # The initrd's modules too: whoever asks for one that is loaded already must find it.
+    names = (*wanted.initrd_modules, *wanted.storage_modules, *wanted.modules)
+    modules.place(tree, kernel.tree, kernel.modules, names, tools=tools)
     for path, entry in agent.items():
         tree.put(f"{AGENT_ROOT}/{path}" if path else AGENT_ROOT, entry)
     accounts.write(tree)

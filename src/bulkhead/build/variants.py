@@ -13,10 +13,14 @@ from pathlib import Path
 
 import msgspec
 
+from bulkhead.build.debian.locking import Request
 from bulkhead.lib import suggest
 from bulkhead.lib.dirs import repository_root
+from bulkhead.model.arch import Architecture
 from bulkhead.model.errors import UserError
-from bulkhead.model.variant import Repository, Variant
+from bulkhead.model.lock import LockedFile
+from bulkhead.model.repository import DIRECTORY_PREFIX, Repository
+from bulkhead.model.variant import Variant
 
 
 class Resolved(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +71,26 @@ def load(name_or_path: str) -> Resolved:
         variant=msgspec.convert(joined, Variant, strict=False),
         name=str(joined["name"]),
         files=tuple(path for path, _ in chain),
+    )
+
+
+def request(resolved: Resolved, arch: Architecture) -> Request:
+    """Return what a variant asks the package resolver for: the sets `host`, `agent` and `kernel`."""
+    variant = resolved.variant
+    return Request(
+        architecture=arch.debian,
+        repositories=variant.repositories,
+        sets={
+            "host": variant.packages.host,
+            "agent": variant.packages.agent,
+            "kernel": (variant.kernel.package or arch.kernel_package,),
+        },
+        exclude=variant.packages.exclude,
+        pins=variant.pins,
+        files=tuple(
+            LockedFile(name=item.path, url=item.url, size=item.size, sha256=item.sha256)
+            for item in variant.files
+        ),
     )
 
 
@@ -169,7 +193,8 @@ def _absolute(variant: Variant, base: Path) -> Variant:
     repositories = tuple(
         msgspec.structs.replace(
             repository,
-            keys=tuple(str((base / key).resolve()) for key in repository.keys),
+            # A name without a slash is one of the keys that Bulkhead carries.
+            keys=tuple(str((base / k).resolve()) if "/" in k else k for k in repository.keys),
             location=_absolute_location(repository, base),
         )
         for repository in variant.repositories
@@ -183,8 +208,9 @@ def _absolute(variant: Variant, base: Path) -> Variant:
 
 
 def _absolute_location(repository: Repository, base: Path) -> str:
-    if repository.location.startswith("dir:"):
-        return f"dir:{(base / repository.location[4:]).resolve()}"
+    if repository.location.startswith(DIRECTORY_PREFIX):
+        folder = repository.location.removeprefix(DIRECTORY_PREFIX)
+        return f"{DIRECTORY_PREFIX}{(base / folder).resolve()}"
     return repository.location
 
 

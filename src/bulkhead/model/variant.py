@@ -12,6 +12,8 @@ from typing import Annotated
 
 import msgspec
 
+from bulkhead.model.repository import Pin, Repository
+
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 Size = Annotated[str, msgspec.Meta(pattern=r"^[1-9][0-9]*[KMGT]?$")]
 
@@ -73,20 +75,6 @@ class Image(_Table):
     """Largest physical cluster in bytes."""
 
 
-class Repository(_Table):
-    """An apt repository, beside or instead of Debian's own."""
-
-    name: Name
-    location: str
-    """`debian`, `debian-security`, an address, or `dir:PATH` for a directory of packages."""
-    suites: tuple[str, ...] = ()
-    components: tuple[str, ...] = ("main",)
-    keys: tuple[str, ...] = ()
-    """Files with the OpenPGP keys that may sign it, relative to the variant's file."""
-    priority: int = 500
-    """Higher wins; as in apt_preferences(5)."""
-
-
 class File(_Table):
     """A single file from elsewhere, pinned by its hash."""
 
@@ -124,6 +112,7 @@ class Variant(_Table):
     sizes: Sizes = Sizes()
     image: Image = Image()
     repositories: tuple[Repository, ...] = ()
+    pins: tuple[Pin, ...] = ()
     files: tuple[File, ...] = ()
     rootfs: tuple[str, ...] = ()
     """Directories whose content is laid over the root, relative to the variant's file."""
