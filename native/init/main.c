@@ -92,7 +92,7 @@ int main(void)
 	load_modules();
 	find_slot(options.root_hash, &slot);
 	map_root(&slot, &options);
-	mount_root(&slot, &options);
 	note("slot %c, root %s, verity %s", slot.letter, slot.root.name, slot.verity.name);
+	mount_root(&slot, &options);
 	switch_root();
 }
