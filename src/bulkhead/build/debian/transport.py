@@ -81,7 +81,7 @@ class Transport:
                 if attempt.before_answer:
                     self._unreachable[host] = error
                 raise
-            if self.stop.wait(0.4 * 2**number):
+            if self.stop.wait(0.2 * 3 ** (number - 1)):
                 raise Stopped
 
     @contextmanager

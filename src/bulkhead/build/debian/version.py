@@ -22,10 +22,9 @@ def key(version: str) -> Key:
 
 
 def _string_key(text: str) -> Key:
-    if not text.strip("0"):
-        text = ""  # an absent revision equals "0"
     parts: list[object] = []
-    for letters, digits in _PART.findall(text):
+    # An absent revision equals "0".
+    for letters, digits in _PART.findall(text or "0"):
         if letters or digits:
             # Every run ends in 0: after "~" (-1), before letters and the rest.
             parts += [(*map(_weight, letters), 0), int(digits or "0")]

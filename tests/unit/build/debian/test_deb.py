@@ -1,0 +1,286 @@
+"""Unpacking packages: what is in them, and what is refused."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import lzma
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import zstandard
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bulkhead.build.debian import deb
+from bulkhead.build.tree import Kind
+from bulkhead.model.errors import BulkheadError, HostError, Untrusted
+from tests.support import archive
+from tests.support.archive import member
+
+
+def unpack(folder: Path, data: bytes) -> deb.Package:
+    """Write a package and unpack it."""
+    file = folder / "x.deb"
+    file.write_bytes(data)
+    return deb.unpack(file, sha256=hashlib.sha256(data).hexdigest(), cache=folder / "cache")
+
+
+def refusal(folder: Path, data: bytes) -> str:
+    """Return why a package is refused; nothing of it may be kept."""
+    with pytest.raises(Untrusted) as caught:
+        unpack(folder, data)
+    unpacked = folder / "cache" / "unpacked"
+    assert not unpacked.exists() or list(unpacked.iterdir()) == []
+    return str(caught.value)
+
+
+def with_data(compressed: bytes, *, name: str = "data.tar.xz") -> bytes:
+    """Return a package with these bytes as its data member."""
+    control = member("./control", b"Package: x\nVersion: 1\nArchitecture: all\n")
+    return archive.ar(
+        [
+            ("debian-binary", b"2.0\n"),
+            ("control.tar.xz", lzma.compress(archive.tar([control]))),
+            (name, compressed),
+        ]
+    )
+
+
+def test_content_is_what_the_package_has(tmp_path: Path) -> None:
+    """Paths have no leading dot; modes, owners, links and scripts are the archive's."""
+    owned = member("./usr/bin/tool", b"#!", mode=0o4755)
+    owned[0].uid, owned[0].gid = 7, 8
+    data = archive.deb(
+        "x",
+        "1.2",
+        members=[
+            member("./usr/", kind=tarfile.DIRTYPE, mode=0o755),
+            member("./usr/bin/", kind=tarfile.DIRTYPE, mode=0o755),
+            owned,
+            member("./usr/bin/again", kind=tarfile.LNKTYPE, link="./usr/bin/tool"),
+            member("./usr/bin/link", kind=tarfile.SYMTYPE, link="tool"),
+        ],
+        scripts={"postinst": b"#!/bin/sh\n"},
+    )
+
+    package = unpack(tmp_path, data)
+
+    assert (package.name, package.version) == ("x", "1.2")
+    assert dict(package.scripts) == {"postinst": "#!/bin/sh\n"}
+    entries = dict(package.tree.items())
+    assert list(entries) == ["usr", "usr/bin", "usr/bin/again", "usr/bin/link", "usr/bin/tool"]
+    tool, again = entries["usr/bin/tool"], entries["usr/bin/again"]
+    assert (tool.read(), tool.mode, tool.uid, tool.gid, tool.origin) == (b"#!", 0o4755, 7, 8, "x")
+    assert again.source == tool.source
+    assert (entries["usr/bin/link"].kind, entries["usr/bin/link"].target) == (Kind.SYMLINK, "tool")
+
+
+def test_second_unpack_reads_only_the_cache(tmp_path: Path) -> None:
+    """A package that was unpacked once is not needed any more."""
+    data = archive.deb("x", files={"a": b"1"})
+    first = unpack(tmp_path, data)
+    (tmp_path / "x.deb").unlink()
+
+    second = deb.unpack(
+        tmp_path / "x.deb", sha256=hashlib.sha256(data).hexdigest(), cache=tmp_path / "cache"
+    )
+
+    assert dict(second.tree.items()) == dict(first.tree.items())
+    assert second.control == first.control
+
+
+@pytest.mark.parametrize(
+    ("suffix", "compress"),
+    [
+        ("", bytes),
+        (".gz", gzip.compress),
+        (".xz", lzma.compress),
+        (".zst", zstandard.ZstdCompressor().compress),
+    ],
+)
+def test_every_compression_of_deb5_is_read(
+    tmp_path: Path, suffix: str, compress: Callable[[bytes], bytes]
+) -> None:
+    """Members may be plain, gzip, xz or zstd."""
+    data = with_data(compress(archive.tar([member("./a", b"1")])), name=f"data.tar{suffix}")
+
+    assert unpack(tmp_path, data).tree["a"].read() == b"1"
+
+
+ATTACKS = {
+    "absolute path": ([member("/etc/passwd", b"x")], "leads out of the package"),
+    "parent": ([member("./a/../../etc/passwd", b"x")], "leads out of the package"),
+    "doubled slash": ([member("./a//b", b"x")], "leads out of the package"),
+    "control character": ([member("./a\nb", b"x")], "control characters"),
+    "character device": ([member("./null", kind=tarfile.CHRTYPE)], "is a device, a FIFO"),
+    "block device": ([member("./disk", kind=tarfile.BLKTYPE)], "is a device, a FIFO"),
+    "FIFO": ([member("./pipe", kind=tarfile.FIFOTYPE)], "is a device, a FIFO"),
+    "hard link out": (
+        [member("./a", kind=tarfile.LNKTYPE, link="../../etc/shadow")],
+        "leads out of the package",
+    ),
+    "absolute hard link": (
+        [member("./a", kind=tarfile.LNKTYPE, link="/etc/shadow")],
+        "leads out of the package",
+    ),
+    "hard link to nothing": (
+        [member("./a", kind=tarfile.LNKTYPE, link="./b")],
+        "no file of the package",
+    ),
+    "hard link to a link": (
+        [
+            member("./b", kind=tarfile.SYMTYPE, link="/etc/shadow"),
+            member("./a", kind=tarfile.LNKTYPE, link="./b"),
+        ],
+        "no file of the package",
+    ),
+    "write through a link": (
+        [member("./etc", kind=tarfile.SYMTYPE, link="/etc"), member("./etc/passwd", b"x")],
+        "would be written through 'etc'",
+    ),
+    "write through a file": (
+        [member("./a", b"1"), member("./a/b", b"x")],
+        "would be written through 'a'",
+    ),
+    "same path twice": ([member("./a", b"1"), member("./a", b"2")], "is in it twice"),
+    "link over a directory": (
+        [member("./a/", kind=tarfile.DIRTYPE), member("./a", kind=tarfile.SYMTYPE, link="/")],
+        "is in it twice",
+    ),
+    "root is a link": ([member("./", kind=tarfile.SYMTYPE, link="/")], "root is not a directory"),
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_hostile_member_is_refused(tmp_path: Path, attack: str) -> None:
+    """A member that no package may have stops everything, and nothing is kept."""
+    members, reason = ATTACKS[attack]
+
+    assert reason in refusal(tmp_path, archive.deb("x", members=members))
+
+
+def test_symbolic_links_are_only_recorded(tmp_path: Path) -> None:
+    """A link that points out of the package is data: nothing follows it."""
+    link = member("./etc/mtab", kind=tarfile.SYMTYPE, link="../../../../proc/mounts")
+
+    package = unpack(tmp_path, archive.deb("x", members=[link]))
+
+    assert package.tree["etc/mtab"].target == "../../../../proc/mounts"
+
+
+def test_other_bytes_than_expected_are_refused(tmp_path: Path) -> None:
+    """The hash is checked before anything is read."""
+    (tmp_path / "x.deb").write_bytes(archive.deb("x"))
+
+    with pytest.raises(Untrusted, match="expected 0000"):
+        deb.unpack(tmp_path / "x.deb", sha256="0" * 64, cache=tmp_path / "cache")
+
+
+@pytest.mark.parametrize("keep", [0, 5, 40, 70, 0.5, 0.9, 0.999])
+def test_truncated_package_is_refused(tmp_path: Path, keep: float) -> None:
+    """A package that ends too early is noticed wherever it ends."""
+    data = archive.deb("x", files={"a": bytes(range(256)) * 50})
+    cut = data[: int(keep if keep > 1 else len(data) * keep)]
+
+    refusal(tmp_path, cut)
+
+
+def test_truncated_data_archive_is_refused(tmp_path: Path) -> None:
+    """A data member that is cut off inside a whole ar archive is noticed."""
+    compressed = lzma.compress(archive.tar([member("./a", b"1" * 5000)]))
+
+    assert "was refused" in refusal(tmp_path, with_data(compressed[:-20]))
+
+
+def test_unknown_compression_is_refused(tmp_path: Path) -> None:
+    """Only what deb(5) names is read."""
+    assert "its members are" in refusal(tmp_path, with_data(b"", name="stuff.tar.xz"))
+    assert "unknown way" in refusal(tmp_path, with_data(b"", name="data.tar.lz4"))
+
+
+def test_control_archive_with_a_link_is_refused(tmp_path: Path) -> None:
+    """The control archive has plain files only."""
+    inner = [
+        member("./control", b"Package: x\nVersion: 1\nArchitecture: all\n"),
+        member("./postinst", kind=tarfile.SYMTYPE, link="/etc/passwd"),
+    ]
+    data = archive.ar(
+        [
+            ("debian-binary", b"2.0\n"),
+            ("control.tar.xz", lzma.compress(archive.tar(inner))),
+            ("data.tar.xz", lzma.compress(archive.tar([]))),
+        ]
+    )
+
+    assert "is not a plain file" in refusal(tmp_path, data)
+
+
+def test_package_without_name_is_refused(tmp_path: Path) -> None:
+    """A control file must say what the package is."""
+    data = archive.ar(
+        [
+            ("debian-binary", b"2.0\n"),
+            ("control.tar.xz", lzma.compress(archive.tar([member("./control", b"Version: 1\n")]))),
+            ("data.tar.xz", lzma.compress(archive.tar([]))),
+        ]
+    )
+
+    assert "lacks Package, Version or Architecture" in refusal(tmp_path, data)
+
+
+def test_decompression_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unpacking ends at a limit, whatever the archive says about itself."""
+    monkeypatch.setattr(deb, "MAX_BYTES", 1 << 20)
+    members = [member(f"./{number}", b"0" * (1 << 19)) for number in range(3)]
+
+    assert "more than 1048576 bytes" in refusal(tmp_path, archive.deb("x", members=members))
+
+
+def test_too_many_members_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of members has a limit too."""
+    monkeypatch.setattr(deb, "MAX_MEMBERS", 10)
+    members = [member(f"./{number}") for number in range(20)]
+
+    assert "more than 10 members" in refusal(tmp_path, archive.deb("x", members=members))
+
+
+def test_full_disk_is_said_so(tmp_path: Path) -> None:
+    """Without space the message says where and how much it takes; nothing is left behind."""
+    from bulkhead.build.debian.space import needs_space
+
+    with (
+        pytest.raises(
+            HostError,
+            match=r"(?s)x: no space left: it takes about 5.0 MB, .* are free.*BULKHEAD_CACHE",
+        ),
+        needs_space(tmp_path / "x", 5_000_000),
+        open("/dev/full", "wb", buffering=0) as full,
+    ):
+        full.write(b"x")
+
+
+SAMPLE = archive.deb("x", files={"a": b"some text"}, scripts={"postinst": b"#!/bin/sh"})
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(position=st.integers(0, len(SAMPLE) - 1), byte=st.integers(0, 255))
+def test_damaged_package_gives_a_clear_error_or_a_tree(
+    tmp_path: Path, position: int, byte: int
+) -> None:
+    """Whatever byte is damaged, unpacking ends with one of our errors or with a package."""
+    data = bytearray(SAMPLE)
+    data[position] = byte
+    file = tmp_path / "x.deb"
+    file.write_bytes(data)
+
+    try:
+        digest = hashlib.sha256(data).hexdigest()
+        package = deb.unpack(file, sha256=digest, cache=tmp_path / "cache")
+    except BulkheadError:
+        return
+    assert "a" in package.tree

@@ -1,0 +1,290 @@
+"""Attacks on a repository, and what a lock does with an honest one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pysequoia
+import pytest
+
+from bulkhead.build.debian import locking
+from bulkhead.lib.progress import SILENT
+from bulkhead.model.errors import BulkheadError, RemoteError, Untrusted, UserError
+from bulkhead.model.lock import Lock
+from bulkhead.model.repository import Repository
+from tests.support.archive import Archive, Server, deb, serve
+
+
+class World:
+    """An archive, its server and a cache."""
+
+    def __init__(self, root: Path, server: Server) -> None:
+        self.archive = Archive(root)
+        self.server = server
+        self.cache = root.parent / "cache"
+        self.notices: list[str] = []
+
+    def lock(self, *packages: str, repositories: tuple[Repository, ...] = ()) -> Lock:
+        """Resolve these packages against the archive."""
+        request = locking.Request(
+            architecture="amd64",
+            repositories=repositories or (self.archive.repository(self.server.url),),
+            packages=packages,
+        )
+        return locking.resolve(request, cache=self.cache, progress=Notices(self.notices))
+
+
+class Notices:
+    """A progress display that keeps what it is told."""
+
+    def __init__(self, notices: list[str]) -> None:
+        self.task = SILENT.task
+        self._notices = notices
+
+    def notice(self, text: str) -> None:
+        """Keep a notice."""
+        self._notices.append(text)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """Yield a published archive with one package."""
+    root = tmp_path / "archive"
+    with serve(root) as server:
+        world = World(root, server)
+        world.archive.add("hello", "1.0")
+        world.archive.publish()
+        yield world
+
+
+def refusal(world: World, kind: type[BulkheadError] = Untrusted) -> str:
+    """Return why a lock is refused."""
+    with pytest.raises(kind) as caught:
+        world.lock("hello")
+    assert type(caught.value) is kind
+    return str(caught.value)
+
+
+def test_signed_archive_is_locked(world: World) -> None:
+    """An honest archive gives a lock that names its package and the suite's state."""
+    lock = world.lock("hello")
+
+    assert [(p.name, p.version, p.repository) for p in lock.packages] == [("hello", "1.0", "test")]
+    assert [(s.repository, s.suite) for s in lock.suites] == [("test", "trixie")]
+
+
+def test_lock_never_names_a_server(world: World) -> None:
+    """Where the bytes came from is no part of a lock."""
+    from bulkhead.build.debian.lockfile import lock_text
+
+    assert "127.0.0.1" not in lock_text(world.lock("hello"))
+
+
+def test_second_lock_downloads_only_the_release_file(world: World) -> None:
+    """Indexes are kept by their hash."""
+    world.lock("hello")
+    world.server.requests.clear()
+
+    world.lock("hello")
+
+    assert world.server.requests == [("/dists/trixie/InRelease", "")]
+
+
+def test_changed_release_file_is_refused(world: World) -> None:
+    """One changed byte in the signed text is noticed."""
+    text = world.archive.release.read_bytes()
+    world.archive.release.write_bytes(text.replace(b"Components: main", b"Components: mAin"))
+
+    assert "its signature does not match" in refusal(world)
+
+
+def test_text_around_the_signed_part_is_ignored(world: World) -> None:
+    """Only what was signed counts: fields before it have no effect."""
+    text = world.archive.release.read_bytes()
+    world.archive.release.write_bytes(b"Suite: evil\nCodename: evil\n\n" + text)
+
+    assert world.lock("hello").suites[0].suite == "trixie"
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.3, 0.7, 0.99])
+def test_truncated_release_file_is_refused(world: World, keep: float) -> None:
+    """A release file that is cut off anywhere is not believed."""
+    text = world.archive.release.read_bytes()
+    world.archive.release.write_bytes(text[: int(len(text) * keep)])
+
+    refusal(world)
+
+
+def test_every_flipped_byte_of_the_signed_text_is_refused(world: World) -> None:
+    """No byte of the signed part can change without the signature failing."""
+    from bulkhead.build.debian import release
+
+    certs = release.certificates([str(world.archive.key_file)], where="test")
+    data = bytearray(world.archive.release.read_bytes())
+    start = data.index(b"Suite:")
+    end = data.index(b"-----BEGIN PGP SIGNATURE") - 1
+    accepted = []
+    for position in range(start, end):
+        changed = bytearray(data)
+        changed[position] ^= 0x01
+        try:
+            release.verify(bytes(changed), certs, suite="trixie", where="test")
+        except Untrusted:
+            continue
+        accepted.append(position)
+
+    assert accepted == []
+
+
+def test_unsigned_release_file_is_refused(world: World) -> None:
+    """A plain text file is not a signed one."""
+    world.archive.release.write_bytes(b"Suite: trixie\nDate: today\n")
+
+    assert "is not a signed file" in refusal(world)
+
+
+def test_other_key_is_refused(world: World) -> None:
+    """A correct signature by someone else is worth nothing, and the message names the signer."""
+    world.archive.publish(key=pysequoia.Tsk.generate("Mallory <m@example.org>"))
+
+    assert "is signed by other keys" in refusal(world)
+
+
+def test_expired_release_file_is_refused(world: World) -> None:
+    """An old state cannot be served for ever to hide security updates."""
+    world.archive.publish(date=datetime.now(UTC) - timedelta(days=8))
+
+    text = refusal(world)
+    assert "expired on" in text
+    assert "this machine's clock says" in text
+
+
+def test_release_file_from_the_future_is_refused(world: World) -> None:
+    """A date in the future would defeat the protection against going back."""
+    world.archive.publish(date=datetime.now(UTC) + timedelta(days=2))
+
+    assert "is dated in the future" in refusal(world)
+
+
+def test_release_file_of_another_suite_is_refused(world: World) -> None:
+    """A signed release file of another suite cannot take this one's place."""
+    world.archive.publish(Suite="oldstable", Codename="bookworm")
+
+    assert "is for suite 'oldstable' ('bookworm'), not for 'trixie'" in refusal(world)
+
+
+def test_older_release_file_than_before_is_not_used(world: World) -> None:
+    """Going back in time is noticed, and the newer state that was seen stays in force."""
+    world.archive.publish(date=datetime.now(UTC) - timedelta(days=1))
+    old = world.archive.release.read_bytes(), world.archive.index.read_bytes()
+    world.archive.add("hello", "2.0")
+    world.archive.publish()
+    world.lock("hello")
+    world.archive.release.write_bytes(old[0])
+    world.archive.index.write_bytes(old[1])
+
+    lock = world.lock("hello")
+
+    assert lock.packages[0].version == "2.0"
+    assert "staying with the newer one" in world.notices[0]
+
+
+def test_changed_index_is_refused(world: World) -> None:
+    """An index whose bytes are not those that were signed is not parsed."""
+    data = bytearray(world.archive.index.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    world.archive.index.write_bytes(data)
+
+    assert "is not what the signed release file lists" in refusal(world)
+
+
+def test_truncated_index_is_refused(world: World) -> None:
+    """A shorter index than the signed one is refused."""
+    world.archive.index.write_bytes(world.archive.index.read_bytes()[:-9])
+
+    assert "incomplete" in refusal(world)
+
+
+def test_longer_index_is_not_downloaded_to_its_end(world: World) -> None:
+    """A server cannot fill memory: reading stops at the signed size."""
+    with world.archive.index.open("ab") as file:
+        file.write(b"x" * 100)
+
+    assert "more than the expected" in refusal(world, RemoteError)
+
+
+def test_missing_component_is_explained(world: World) -> None:
+    """A component that the repository does not have is named together with those that it has."""
+    base = world.archive.repository(world.server.url)
+    repository = Repository(
+        name="test",
+        location=base.location,
+        suites=base.suites,
+        keys=base.keys,
+        components=("mian",),
+    )
+
+    with pytest.raises(UserError, match=r"mian/binary-amd64.*\n.*it has: main; for: amd64"):
+        world.lock("hello", repositories=(repository,))
+
+
+def test_repository_without_keys_is_refused(world: World) -> None:
+    """There is no way to use a repository whose signature is not checked."""
+    repository = Repository(name="test", location=world.server.url, suites=("trixie",))
+
+    with pytest.raises(UserError, match="needs at least one key"):
+        world.lock("hello", repositories=(repository,))
+
+
+def test_flat_repository_is_read(world: World, tmp_path: Path) -> None:
+    """A repository without dists/ works too; its suite is a path that ends in a slash."""
+    archive = world.archive
+    flat = archive.root / "flat"
+    flat.mkdir()
+    text = archive.index.read_bytes()
+    (flat / "Packages.xz").write_bytes(text)
+    signed = f"Date: {datetime.now(UTC):%a, %d %b %Y %H:%M:%S} +0000\nSHA256:\n"
+    import hashlib
+
+    signed += f" {hashlib.sha256(text).hexdigest()} {len(text)} Packages.xz\n"
+    (flat / "InRelease").write_bytes(
+        pysequoia.sign(archive.key.signer(), signed.encode(), mode=pysequoia.SignatureMode.CLEAR)
+    )
+    repository = Repository(
+        name="flat", location=world.server.url, suites=("flat/",), keys=(str(archive.key_file),)
+    )
+
+    assert world.lock("hello", repositories=(repository,)).packages[0].repository == "flat"
+
+
+def test_directory_of_packages_is_a_repository(tmp_path: Path) -> None:
+    """One's own .deb files need no index and no signature."""
+    (tmp_path / "mine.deb").write_bytes(deb("mine", "3", fields={"Depends": "other"}))
+    (tmp_path / "other.deb").write_bytes(deb("other", "1"))
+    request = locking.Request(
+        architecture="amd64",
+        repositories=(Repository(name="own", location=f"dir:{tmp_path}"),),
+        packages=("mine",),
+    )
+
+    lock = locking.resolve(request, cache=tmp_path / "cache", progress=SILENT)
+
+    assert [(p.name, p.path) for p in lock.packages] == [
+        ("mine", "mine.deb"),
+        ("other", "other.deb"),
+    ]
+
+
+def test_broken_package_in_a_directory_is_named(tmp_path: Path) -> None:
+    """A file that only looks like a package is an error that names it."""
+    (tmp_path / "mine.deb").write_bytes(b"hello")
+    request = locking.Request(
+        architecture="amd64",
+        repositories=(Repository(name="own", location=f"dir:{tmp_path}"),),
+        packages=("mine",),
+    )
+
+    with pytest.raises(Untrusted, match=r"mine\.deb: is not a Debian package"):
+        locking.resolve(request, cache=tmp_path / "cache", progress=SILENT)
