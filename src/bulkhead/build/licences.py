@@ -59,10 +59,10 @@ def declared(packages: Mapping[str, Tree]) -> dict[str, str]:
                 documents.put(path, entry)
     found = {}
     for name in packages:
-        path = documents.resolve(f"usr/share/doc/{name}/copyright")
-        entry = documents.get(path) if path is not None else None
-        if entry is not None and entry.kind is Kind.FILE:
-            text = entry.read().decode(errors="replace")
+        place = documents.resolve(f"usr/share/doc/{name}/copyright")
+        document = documents.get(place) if place is not None else None
+        if document is not None and document.kind is Kind.FILE:
+            text = document.read().decode(errors="replace")
             if (licence := expression(text)) is not None:
                 found[name] = licence
     return found

@@ -54,6 +54,8 @@ MANIFEST = Manifest(
     root_uuid="01234567-89ab-cdef-0123-456789abcdef",
     verity_uuid="01234567-89ab-cdef-0123-456789abcdef",
     signed=False,
+    kernel_release="6.12.0",
+    command_line="console=ttyS0",
     outputs=(),
     builder=Builder(version="0.1.0", fingerprint="f" * 64, tools={}),
     inputs={},

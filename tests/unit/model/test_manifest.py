@@ -22,6 +22,8 @@ EXAMPLE = Manifest(
     root_uuid="01234567-89ab-cdef-0123-456789abcdef",
     verity_uuid="01234567-89ab-cdef-0123-456789abcdef",
     signed=True,
+    kernel_release="6.12.0",
+    command_line="console=ttyS0",
     outputs=(Output(kind="root", file="root.erofs", size=4096, sha256="a" * 64),),
     builder=Builder(version="0.1.0", fingerprint="f" * 64, tools={"image": "k"}),
     inputs={"variants/standalone/variant.toml": "b" * 64},
