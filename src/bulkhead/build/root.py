@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from bulkhead.build import steps
 from bulkhead.build.complete import accounts, bytecode, files, linker, modules, units
 from bulkhead.build.debian.deb import Package
 from bulkhead.build.select import Selection, merged
@@ -32,9 +33,11 @@ class Kernel(msgspec.Struct, frozen=True, kw_only=True):
     image: Path
     tree: Tree
     modules: modules.Modules
+    key: str
+    """Hash of all of it."""
 
 
-def kernel(packages: Mapping[str, Package], *, tools: Tools) -> Kernel:
+def kernel(packages: Mapping[str, Package], *, tools: Tools, cache: Path) -> Kernel:
     """Find the kernel in the packages of the set `kernel` and describe its modules.
 
     Raises:
@@ -51,7 +54,16 @@ def kernel(packages: Mapping[str, Package], *, tools: Tools) -> Kernel:
                 tree.put(path, entry)
     if len(images) != 1:
         raise UserError(f"an image has one kernel; the packages have {len(images)}")
-    return Kernel(image=images[0], tree=tree, modules=modules.describe(tree, tools=tools))
+    # Unpacked packages are in directories that are named after their SHA-256.
+    key = steps.key(sorted({e.source.parent.name for _, e in tree.items() if e.source}), tools.key)
+
+    def fill(folder: Path) -> None:
+        described = modules.describe(tree, tools=tools)
+        (folder / "modules").write_bytes(msgspec.msgpack.encode(described))
+
+    stored = steps.cached(cache, "kernel", key, fill) / "modules"
+    described = msgspec.msgpack.decode(stored.read_bytes(), type=modules.Modules)
+    return Kernel(image=images[0], tree=tree, modules=described, key=key)
 
 
 def root(
@@ -62,6 +74,7 @@ def root(
     kernel: Kernel,
     agent: Tree,
     version: str,
+    files_from_elsewhere: Mapping[str, Path],
     tools: Tools,
 ) -> Tree:
     """Make the root of a variant.
@@ -73,6 +86,7 @@ def root(
         kernel: whose modules go in.
         agent: the agent tree, which is placed at `AGENT_ROOT`.
         version: of the image.
+        files_from_elsewhere: the variant's single files, by path.
         tools: with ldconfig and depmod.
 
     Raises:
@@ -86,6 +100,9 @@ def root(
     tree = selection.tree
     for folder in variant.rootfs:
         files.overlay(tree, Path(folder))
+    for item in variant.files:
+        source = files_from_elsewhere[item.path]
+        tree.put(item.path, file_from(source, mode=int(item.mode, 8), origin=item.url))
     files.write_skeleton(tree)
     _join_certificates(tree)
     wanted = variant.kernel
@@ -112,7 +129,12 @@ def _join_certificates(tree: Tree) -> None:
 
 
 def agent(
-    resolved: Resolved, packages: Mapping[str, Package], *, arch: Architecture, tools: Tools
+    resolved: Resolved,
+    packages: Mapping[str, Package],
+    *,
+    arch: Architecture,
+    tools: Tools,
+    cache: Path,
 ) -> Tree:
     """Make the agent tree: CPython, its libraries, and the parts of Bulkhead that run on a node."""
     variant = resolved.variant
@@ -121,7 +143,7 @@ def agent(
     selection.close(())
     tree = selection.tree
     _add_own_code(tree)
-    bytecode.compile_tree(tree, tools=tools)
+    bytecode.compile_tree(tree, tools=tools, cache=cache)
     files.write_skeleton(tree)
     for path in ("boot", "efi", "home", "mnt", "root", "srv"):
         tree.remove(path)

@@ -44,16 +44,22 @@ def builder_fingerprint() -> str:
 
 def folder_fingerprint(folder: Path) -> str:
     """Return the hash of a directory's content: names, executable bits, link targets and bytes."""
-    digest = hashlib.sha256()
+    return key(file_fingerprints(folder))
+
+
+def file_fingerprints(folder: Path) -> dict[str, str]:
+    """Return a hash for each file and link below a directory, by relative path."""
+    found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
+        if "__pycache__" in name:
+            continue
         if path.is_symlink():
-            digest.update(f"{name}\0link\0{os.readlink(path)}\0".encode())
+            found[name] = key("link", os.readlink(path))
         elif path.is_file():
             executable = bool(path.stat().st_mode & 0o100)
-            digest.update(f"{name}\0file\0{executable}\0".encode())
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
+            found[name] = key("file", executable, hashlib.sha256(path.read_bytes()).hexdigest())
+    return found
 
 
 def cached(cache_dir: Path, step: str, inputs: str, make: Callable[[Path], None]) -> Path:

@@ -62,3 +62,10 @@ def progress() -> AbstractContextManager[Progress]:
 @contextmanager
 def _plain() -> Iterator[Progress]:
     yield LogProgress()
+
+
+def size(amount: int) -> str:
+    """Return a number of bytes for people, in units of 1000."""
+    from rich.filesize import decimal
+
+    return decimal(amount)

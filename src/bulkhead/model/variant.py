@@ -62,8 +62,6 @@ class Sizes(_Table):
     root: Size | None = None
     """Of each of the two root slots."""
     verity: Size | None = None
-    disk: Size | None = None
-    """Of the raw image; the data partition is made in what is left, at the first boot."""
 
 
 class Image(_Table):

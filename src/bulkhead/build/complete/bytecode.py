@@ -9,12 +9,13 @@ smaller, and a traceback still names file and line.
 
 from __future__ import annotations
 
-import tempfile
+import hashlib
 from pathlib import Path
 
+from bulkhead.build import steps
 from bulkhead.build.complete.scratch import materialise
 from bulkhead.build.tools import Tools
-from bulkhead.build.tree import Entry, Kind, Tree, file
+from bulkhead.build.tree import Kind, Tree, file_from
 
 PROGRAM = """
 import importlib._bootstrap_external as external, marshal, pathlib, sys
@@ -27,21 +28,26 @@ for path in sorted(root.rglob("*.py")):
 """
 
 
-def compile_tree(tree: Tree, *, tools: Tools) -> None:
+def compile_tree(tree: Tree, *, tools: Tools, cache: Path) -> None:
     """Replace every Python module of the tree by its bytecode.
 
     Assertions and docstrings are left out (`optimize=2`); programs that need
     either at run time do not belong on a node.
     """
     sources = [p for p, e in tree.items() if e.kind is Kind.FILE and p.endswith(".py")]
-    with tempfile.TemporaryDirectory(prefix="bulkhead-bytecode-") as name:
-        root = Path(name)
-        materialise(tree, sources, root)
-        tools.run(["python3", "-I", "-S", "-c", PROGRAM, name], writes=[root])
+    hashes = [(path, hashlib.sha256(tree[path].read()).hexdigest()) for path in sources]
+
+    def fill(folder: Path) -> None:
+        materialise(tree, sources, folder)
+        tools.run(["python3", "-I", "-S", "-c", PROGRAM, str(folder)], writes=[folder])
         for path in sources:
-            entry: Entry = tree[path]
-            data = (root / path).with_suffix(".pyc").read_bytes()
-            tree.remove(path)
-            tree.put(f"{path[:-3]}.pyc", file(data, origin=entry.origin))
+            (folder / path).unlink()
+
+    compiled = steps.cached(cache, "bytecode", steps.key(hashes, tools.key), fill)
+    for path in sources:
+        origin = tree[path].origin
+        tree.remove(path)
+        target = f"{path[:-3]}.pyc"
+        tree.put(target, file_from(compiled / target, origin=origin))
     for path in [p for p in tree if p.endswith("/__pycache__")]:
         tree.remove(path)

@@ -1,0 +1,232 @@
+"""From a variant to its image: gather what goes in, plan, make.
+
+`plan` reads and downloads, and writes nothing but the cache; `execute` writes
+the outputs to the directory that the caller names. Every file appears there
+whole, and the manifest comes last: where it is, the rest is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+import bulkhead
+from bulkhead.build import image, outputs, steps, tools, variants
+from bulkhead.build.debian import deb, download, lockfile, locking
+from bulkhead.build.keys import Keys
+from bulkhead.build.variants import Resolved
+from bulkhead.lib.dirs import cache_dir, repository_root
+from bulkhead.lib.progress import Progress
+from bulkhead.model.arch import AMD64, Architecture
+from bulkhead.model.errors import UserError
+from bulkhead.model.lock import Lock
+from bulkhead.model.manifest import Builder, Manifest
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a build will do."""
+
+    resolved: Resolved
+    arch: Architecture
+    lock: Lock
+    version: str
+    epoch: int
+    formats: tuple[str, ...]
+    keys: Keys | None
+    inputs: dict[str, str]
+    """SHA-256 of the variant's files, by a name that is the same in every checkout."""
+    builder: Builder
+    out: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the image."""
+        return f"bulkhead-{self.resolved.name}"
+
+    @property
+    def key(self) -> str:
+        """Hash of everything that decides the image."""
+        certificate = self.keys.db_certificate.read_bytes().hex() if self.keys else None
+        variant = (self.resolved.name, self.version, self.epoch)
+        return steps.key(self.inputs, self.builder, lockfile.lock_text(self.lock), variant, certificate)
+
+
+def build_variant(
+    name_or_path: str,
+    *,
+    out: Path | None = None,
+    formats: Sequence[str] = ("raw",),
+    keys: Path | None = None,
+    locked: bool = False,
+    progress: Progress,
+) -> Manifest:
+    """Build a variant's image and return its manifest.
+
+    Args:
+        name_or_path: see `variants.load`.
+        out: directory for the outputs; `out/NAME` below the checkout by default.
+        formats: of the disk image, see `outputs.FORMATS`.
+        keys: directory of a key set that signs the EFI programs.
+        locked: fail rather than resolve again when the lock does not fit or
+            its packages are gone.
+        progress: where to show progress.
+
+    Raises:
+        UserError: the variant is wrong.
+        RemoteError: packages cannot be had.
+        HostError: this machine cannot build, for example because its disk is full.
+    """
+    planned = plan(
+        name_or_path, out=out, formats=formats, keys=keys, locked=locked, progress=progress
+    )
+    return execute(planned, locked=locked, progress=progress)
+
+
+def plan(
+    name_or_path: str,
+    *,
+    out: Path | None = None,
+    formats: Sequence[str] = ("raw",),
+    keys: Path | None = None,
+    locked: bool = False,
+    progress: Progress,
+) -> Plan:
+    """Read the variant and its lock, and hash everything that decides the result."""
+    arch = AMD64
+    outputs.check_formats(formats)
+    resolved = variants.load(name_or_path)
+    lock = current_lock(resolved, arch, locked=locked, progress=progress)
+    version = resolved.variant.version or bulkhead.__version__
+    keyset = Keys(directory=keys.resolve()) if keys else None
+    if keyset and not keyset.db_certificate.is_file():
+        raise UserError("is no set of keys", where=str(keys), hint="make one with: bulkhead keys")
+    made_with = tools.tools("image", cache=cache_dir(), progress=progress, locked=locked)
+    builder = Builder(
+        version=bulkhead.__version__,
+        fingerprint=steps.key(steps.builder_fingerprint(), _own_programs()),
+        tools={"image": made_with.key},
+    )
+    return Plan(
+        resolved=resolved, arch=arch, lock=lock, version=version, epoch=_epoch(lock),
+        formats=tuple(formats), keys=keyset, inputs=_fingerprints(resolved), builder=builder,
+        out=(out or repository_root() / "out" / resolved.name).absolute(),
+    )  # fmt: skip
+
+
+def current_lock(
+    resolved: Resolved, arch: Architecture, *, locked: bool, progress: Progress
+) -> Lock:
+    """Return the variant's lock; make or move it where it does not fit the variant.
+
+    Raises:
+        UserError: with `locked`, when there is none or it is out of date.
+    """
+    path = resolved.lock_path
+    request = variants.request(resolved, arch)
+    lock = lockfile.read_lock(path) if path.exists() else None
+    if lock is not None and locking.is_current(lock, request):
+        return lock
+    if locked:
+        what = "does not fit the variant any more" if lock else "is missing"
+        raise UserError(f"the lock file {what}", where=str(path), hint="run: bulkhead lock")
+    if lock is None:
+        lock = locking.resolve(request, cache=cache_dir(), progress=progress)
+    else:
+        lock = locking.update(lock, request, (), cache=cache_dir(), progress=progress)
+    lockfile.write_lock(path, lock)
+    progress.notice(f"wrote {path}: {len(lock.packages)} packages")
+    return lock
+
+
+def execute(planned: Plan, *, locked: bool = False, progress: Progress) -> Manifest:
+    """Make what a plan says, unless the outputs are there already."""
+    if (done := outputs.finished(planned)) is not None:
+        return done
+    cache = cache_dir()
+    made_with = tools.tools("image", cache=cache, progress=progress, locked=locked)
+    request = variants.request(planned.resolved, planned.arch)
+    lock, debs = download.fetch_or_resolve(
+        planned.lock, request, cache=cache, progress=progress, locked=locked
+    )
+    if lock != planned.lock:
+        lockfile.write_lock(planned.resolved.lock_path, lock)
+        return build_again(planned, progress=progress)
+    elsewhere = download.fetch_files(lock, cache=cache, progress=progress)
+    packages = _unpack(lock, debs, cache=cache, progress=progress)
+    inputs = image.Inputs(
+        resolved=planned.resolved, arch=planned.arch, version=planned.version,
+        epoch=planned.epoch, packages=packages, keys=planned.keys, files=elsewhere,
+    )  # fmt: skip
+    folder = steps.cached(
+        cache, "image", planned.key,
+        lambda scratch: image.make(scratch, inputs, tools=made_with, cache=cache, progress=progress),
+    )  # fmt: skip
+    manifest = outputs.write(planned, folder, tools=made_with, cache=cache, progress=progress)
+    steps.forget_old(cache)
+    return manifest
+
+
+def build_again(planned: Plan, *, progress: Progress) -> Manifest:
+    """Build with the lock that replaced one whose packages had left the mirror."""
+    return build_variant(
+        str(planned.resolved.files[-1]), out=planned.out, formats=planned.formats,
+        keys=planned.keys.directory if planned.keys else None, progress=progress,
+    )  # fmt: skip
+
+
+def _unpack(
+    lock: Lock, debs: dict[str, Path], *, cache: Path, progress: Progress
+) -> dict[str, dict[str, deb.Package]]:
+    with (
+        progress.task("unpacking packages", total=len(lock.packages), unit="packages") as task,
+        ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool,
+    ):
+
+        def one(name: str, sha256: str) -> deb.Package:
+            package = deb.unpack(debs[name], sha256=sha256, cache=cache)
+            task.advance(1)
+            return package
+
+        jobs = {p.name: pool.submit(one, p.name, p.sha256) for p in lock.packages}
+        found = {name: job.result() for name, job in jobs.items()}
+    return {name: {p: found[p] for p in members} for name, members in lock.sets.items()}
+
+
+def _fingerprints(resolved: Resolved) -> dict[str, str]:
+    """Hash the variant's files and those that it lays over the root."""
+    found = {
+        f"variants/{path.parent.name}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in resolved.files
+    }
+    for number, folder in enumerate(resolved.variant.rootfs):
+        found |= {
+            f"rootfs/{number}/{name}": digest
+            for name, digest in steps.file_fingerprints(Path(folder)).items()
+        }
+    return found
+
+
+def _own_programs() -> str:
+    """Hash our programs that run on a node."""
+    return steps.folder_fingerprint(repository_root() / "src" / "bulkhead" / "host")
+
+
+def _epoch(lock: Lock) -> int:
+    """Return the time of the image: SOURCE_DATE_EPOCH, else when its newest package index was made."""
+    if value := os.environ.get("SOURCE_DATE_EPOCH"):
+        try:
+            return int(value)
+        except ValueError:
+            raise UserError(
+                f"expected seconds since 1970, got {value!r}", where="SOURCE_DATE_EPOCH"
+            ) from None
+    dates = [datetime.fromisoformat(suite.date) for suite in lock.suites]
+    if not dates:
+        return 0
+    return int(max(date.astimezone(UTC) for date in dates).timestamp())
