@@ -1,0 +1,441 @@
+"""Everything that can be done with containers. The HTTP service only carries it.
+
+Each operation leaves either what was asked for or what was there before.
+containerd holds the truth about what runs; `records` holds what it has no
+place for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import shutil
+import signal
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import msgspec
+
+from bulkhead.host.containers import (
+    accounts,
+    images,
+    network,
+    records,
+    rootfs,
+    spec,
+    transfer,
+    volumes,
+)
+from bulkhead.host.containers import messages as m
+from bulkhead.host.containers.containerd import (
+    SNAPSHOTTER,
+    Busy,
+    Containerd,
+    Exists,
+    NotFound,
+    wrap,
+)
+from bulkhead.host.containers.network_client import attach, detach
+from bulkhead.host.containers.places import Places
+from bulkhead.host.containers.records import Record
+from bulkhead.lib import suggest
+from bulkhead.model import reference
+from bulkhead.model.containers import (
+    NAME_PATTERN,
+    Container,
+    Ended,
+    Image,
+    Port,
+    Restart,
+    RunRequest,
+    State,
+)
+from bulkhead.model.errors import BulkheadError, UserError
+
+RUNTIME = "io.containerd.runc.v2"
+SPEC_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Spec"
+RESTART_STATUS = "containerd.io/restart.status"
+RESTART_POLICY = "containerd.io/restart.policy"
+RESTART_LOG = "containerd.io/restart.loguri"
+
+_STATES: dict[int, State] = {1: "created", 2: "running", 3: "exited", 4: "paused", 5: "paused"}
+_STOPPED = 3
+
+
+class Engine:
+    """Containers of one containerd namespace.
+
+    Args:
+        containerd: the connection.
+        places: directories.
+        runtime: program that the shim calls, `crun`.
+        systemd: use scopes of systemd's; without it cgroupfs (for tests).
+    """
+
+    def __init__(
+        self, containerd: Containerd, places: Places, *, runtime: str = "crun", systemd: bool = True
+    ) -> None:
+        self.containerd = containerd
+        self.places = places
+        self._runtime = runtime
+        self._systemd = systemd
+
+    # --- images ---
+
+    async def pull(
+        self, image: str, *, report: transfer.Report, credentials: tuple[str, str] | None = None
+    ) -> str:
+        """Fetch an image; return its full name.
+
+        Raises:
+            UserError: there is none of that name, or it needs credentials.
+        """
+        name = reference.normalize(image)
+        await transfer.pull(
+            self.containerd, source=name, name=name, report=report, credentials=credentials
+        )
+        return name
+
+    async def import_archive(
+        self, chunks: AsyncIterator[bytes], *, report: transfer.Report
+    ) -> list[str]:
+        """Store the images of an archive; return their names."""
+        return await transfer.import_archive(self.containerd, chunks, report=report)
+
+    async def list_images(self) -> list[Image]:
+        """Return all images, sorted by name."""
+        found = await self.containerd.images()
+        return [
+            await images.describe(self.containerd, image)
+            for image in sorted(found, key=lambda image: image.name)
+        ]
+
+    async def remove_image(self, image: str) -> str:
+        """Remove an image's name; containers made from it go on. Return the full name.
+
+        Raises:
+            NotFound: there is none.
+        """
+        name = reference.normalize(image)
+        await self.containerd.remove_image(name)
+        return name
+
+    # --- containers ---
+
+    async def run(self, request: RunRequest, *, report: transfer.Report) -> Container:
+        """Make a container and start it.
+
+        Raises:
+            Exists: the name is taken.
+            UserError: the request cannot be fulfilled: no image, a taken port, …
+            HostError: the machine refused. Nothing of the container is left.
+        """
+        image = await self._image(request, report)
+        name = request.name or _made_up_name(image.name)
+        record = Record(name=name, image=image.name, request=request, created=_now())
+        await self._check_free(record)
+        records.save(self.places.records, record)
+        try:
+            await self._create(record, image)
+            await self._start(record)
+        except (BulkheadError, asyncio.CancelledError):
+            with suppress(BulkheadError):
+                await asyncio.shield(self._erase(name))
+            raise
+        return await self.inspect(name)
+
+    async def _image(self, request: RunRequest, report: transfer.Report) -> images.Unpacked:
+        name = reference.normalize(request.image)
+        if request.pull != "always":
+            try:
+                return await images.resolve(self.containerd, name)
+            except NotFound:
+                if request.pull == "never":
+                    raise UserError(
+                        f"there is no image {name!r} on this machine", hint="pull or import it"
+                    ) from None
+        await self.pull(name, report=report)
+        return await images.resolve(self.containerd, name)
+
+    async def _check_free(self, record: Record) -> None:
+        for other in records.names(self.places.records):
+            if other == record.name:
+                raise Exists(
+                    f"there is a container {other!r} already",
+                    hint="choose another name, or remove it",
+                )
+            self._check_ports(record, records.load(self.places.records, other))
+
+    def _check_ports(self, record: Record, other: Record | None) -> None:
+        if other is None or not other.wanted:
+            return
+        for mine in record.request.ports:
+            for theirs in other.request.ports:
+                if _same(mine, theirs):
+                    raise UserError(
+                        f"port {mine.host}/{mine.protocol} leads to container {other.name!r} already",
+                        hint="choose another port, or stop that container",
+                    )
+
+    async def _create(self, record: Record, image: images.Unpacked) -> None:
+        request, name = record.request, record.name
+        # The lease keeps the new snapshot from being collected as garbage until the
+        # container refers to it.
+        async with self.containerd.lease() as lease:
+            await self.containerd.prepare(name, parent=image.snapshot, lease=lease)
+            mounts = await self.containerd.mounts(name)
+            user = request.user if request.user is not None else image.config.user
+            document = spec.build(
+                request,
+                image.config,
+                name=name,
+                identity=_identify(user, mounts),
+                binds=[
+                    *volumes.system_binds(name, self.places),
+                    *volumes.binds(request.volumes, self.places),
+                ],
+                network=self.places.namespace(name),
+                systemd=self._systemd,
+            )
+            await self.containerd.create_container(
+                m.Container(
+                    id=name,
+                    image=image.name,
+                    runtime=m.Runtime(name=RUNTIME, options=self._options()),
+                    spec=m.Any(type_url=SPEC_TYPE, value=msgspec.json.encode(document)),
+                    snapshotter=SNAPSHOTTER,
+                    snapshot_key=name,
+                )
+            )
+
+    def _options(self) -> m.Any:
+        return wrap(m.RuncOptions(binary_name=self._runtime, systemd_cgroup=self._systemd))
+
+    async def _start(self, record: Record) -> None:
+        name = record.name
+        await attach(self.places.network, name)
+        log = f"file://{self.places.log(name)}"
+        mounts = await self.containerd.mounts(name)
+        # containerd-shim-runc-v2 sends both streams to the file that `stdout` names.
+        await self.containerd.create_task(
+            m.CreateTaskRequest(container_id=name, rootfs=mounts, stdout=log, stderr=log)
+        )
+        try:
+            await self.containerd.start(name)
+        except BulkheadError:
+            with suppress(BulkheadError):
+                await self.containerd.delete_task(name)
+            raise
+        # Only now: containerd's restart monitor must not start what has not run yet.
+        await self.containerd.set_labels(name, _restart_labels(record.request.restart, log))
+
+    async def start(self, name: str) -> Container:
+        """Start a container that has ended or was stopped.
+
+        Raises:
+            NotFound: there is none.
+            Busy: it runs.
+        """
+        record = self._record(name)
+        task = await self._task(name)
+        if task is not None and task.status != _STOPPED:
+            raise Busy(f"container {name!r} runs already")
+        for other in records.names(self.places.records):
+            if other != name:
+                self._check_ports(record, records.load(self.places.records, other))
+        if task is not None:
+            await self.containerd.delete_task(name)
+        record = msgspec.structs.replace(record, wanted=True, exit_code=None)
+        records.save(self.places.records, record)
+        await self._start(record)
+        return await self.inspect(name)
+
+    async def stop(self, name: str, *, timeout_s: float) -> Ended:
+        """Send SIGTERM, and SIGKILL to what still runs after `timeout_s`. It may be stopped already.
+
+        A container stopped like this stays so, whatever its restart policy,
+        until it is started: also after a reboot.
+
+        Raises:
+            NotFound: there is none.
+        """
+        record = self._record(name)
+        # Without its labels the restart monitor lets go of it.
+        with suppress(NotFound):
+            await self.containerd.set_labels(name, {})
+        code = record.exit_code
+        if await self._task(name) is not None:
+            code = await self._end(name, timeout_s)
+        await detach(self.places.network, name)
+        records.save(
+            self.places.records, msgspec.structs.replace(record, wanted=False, exit_code=code)
+        )
+        return Ended(name=name, exit_code=code)
+
+    async def _end(self, name: str, timeout_s: float) -> int:
+        with suppress(NotFound):
+            await self.containerd.kill(name, signal.SIGTERM)
+        try:
+            await self.containerd.wait(name, timeout_s=max(timeout_s, 0.001))
+        except TimeoutError:
+            # The first process takes all others of its process namespace with it.
+            with suppress(NotFound):
+                await self.containerd.kill(name, signal.SIGKILL)
+            await self.containerd.wait(name, timeout_s=30)
+        return await self.containerd.delete_task(name)
+
+    async def remove(self, name: str, *, force: bool) -> Ended:
+        """Forget a container, with everything written in it, except volumes and the image.
+
+        Raises:
+            NotFound: there is none.
+            Busy: it runs and `force` was not given.
+        """
+        record = self._record(name)
+        task = await self._task(name)
+        if task is not None and task.status != _STOPPED and not force:
+            raise Busy(f"container {name!r} runs", hint="stop it first, or use force")
+        code = task.exit_status if task and task.status == _STOPPED else record.exit_code
+        await self._erase(name)
+        return Ended(name=name, exit_code=code)
+
+    async def _erase(self, name: str) -> None:
+        """Remove every trace of a container, however far its making came."""
+        with suppress(NotFound):
+            await self.containerd.set_labels(name, {})
+        with suppress(NotFound):
+            if await self._task(name) is not None:
+                await self._end(name, 0)
+        with suppress(NotFound):
+            await self.containerd.delete_container(name)
+        with suppress(NotFound):
+            await self.containerd.remove_snapshot(name)
+        await detach(self.places.network, name)
+        shutil.rmtree(self.places.files(name), ignore_errors=True)
+        self.places.log(name).unlink(missing_ok=True)
+        records.forget(self.places.records, name)
+
+    async def containers(self) -> list[Container]:
+        """Return all containers, newest last."""
+        tasks = {task.container_id or task.id: task for task in await self.containerd.tasks()}
+        found = []
+        for name in records.names(self.places.records):
+            record = records.load(self.places.records, name)
+            if record is not None:
+                found.append(self._describe(record, tasks.get(name)))
+        return sorted(found, key=lambda container: container.created)
+
+    async def inspect(self, name: str) -> Container:
+        """Return one container.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return self._describe(self._record(name), await self._task(name))
+
+    def _describe(self, record: Record, task: m.Process | None) -> Container:
+        state: State = _STATES.get(task.status, "unknown") if task else "exited"
+        given = network.read_given(self.places, record.name)
+        ended = task.exit_status if task and task.status == _STOPPED else record.exit_code
+        return Container(
+            name=record.name,
+            image=record.image,
+            state=state,
+            exit_code=ended if state == "exited" else None,
+            pid=task.pid if task and state == "running" else None,
+            created=record.created,
+            address=given.address if given else None,
+            ports=record.request.ports,
+            restart=record.request.restart,
+            labels=record.request.labels,
+        )
+
+    async def identify(self, name: str, user: str | None) -> accounts.Identity:
+        """Return whom `user` is in a container; by default, whom its first process runs as."""
+        container = await self.containerd.container(name)
+        if user is None:
+            document = msgspec.json.decode((container.spec or m.Any()).value, type=_Spec)
+            return accounts.Identity(
+                uid=document.process.user.uid,
+                gid=document.process.user.gid,
+                groups=document.process.user.additional_gids,
+            )
+        return _identify(user, await self.containerd.mounts(name))
+
+    async def process_defaults(self, name: str) -> SpecProcess:
+        """Return the stored process part of a container's specification."""
+        container = await self.containerd.container(name)
+        return msgspec.json.decode((container.spec or m.Any()).value, type=_Spec).process
+
+    def _record(self, name: str) -> Record:
+        record = records.load(self.places.records, name) if _is_name(name) else None
+        if record is None:
+            known = records.names(self.places.records)
+            raise NotFound(f"there is no container {name!r}", hint=suggest.hint(name, known))
+        return record
+
+    async def _task(self, name: str) -> m.Process | None:
+        try:
+            return await self.containerd.task(name)
+        except NotFound:
+            return None
+
+
+class SpecUser(msgspec.Struct, rename="camel"):
+    """`process.user` of a stored specification."""
+
+    uid: int = 0
+    gid: int = 0
+    additional_gids: tuple[int, ...] = ()
+
+
+class SpecCapabilities(msgspec.Struct):
+    """`process.capabilities` of a stored specification."""
+
+    bounding: tuple[str, ...] = ()
+
+
+class SpecProcess(msgspec.Struct):
+    """`process` of a stored specification, as far as `exec` starts from it."""
+
+    user: SpecUser
+    env: tuple[str, ...]
+    cwd: str
+    capabilities: SpecCapabilities
+
+
+class _Spec(msgspec.Struct):
+    process: SpecProcess
+
+
+def _identify(user: str, mounts: list[m.Mount]) -> accounts.Identity:
+    roots = rootfs.layers(mounts)
+    return accounts.identify(user, lambda path: rootfs.read(roots, path, limit=accounts.LIMIT))
+
+
+def _restart_labels(restart: Restart, log: str) -> dict[str, str]:
+    if restart.policy == "no":
+        return {}
+    policy = restart.policy + (f":{restart.attempts}" if restart.attempts else "")
+    return {RESTART_STATUS: "running", RESTART_POLICY: policy, RESTART_LOG: log}
+
+
+def _same(mine: Port, theirs: Port) -> bool:
+    everywhere = mine.address is None or theirs.address is None
+    return (mine.host, mine.protocol) == (theirs.host, theirs.protocol) and (
+        everywhere or mine.address == theirs.address
+    )
+
+
+def _made_up_name(image: str) -> str:
+    return f"{reference.short_name(image)[:40]}-{secrets.token_hex(3)}"
+
+
+def _is_name(name: str) -> bool:
+    return re.fullmatch(NAME_PATTERN.strip("^$"), name) is not None
+
+
+def _now() -> str:
+    return datetime.now(tz=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

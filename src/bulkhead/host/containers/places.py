@@ -1,0 +1,44 @@
+"""Where things of containers are on a node. Tests put them elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+
+class Places(msgspec.Struct, frozen=True, kw_only=True):
+    """All directories and sockets in one place."""
+
+    records: Path = Path("/var/lib/bulkhead/containers")
+    """NAME.json, and the directory NAME with the files that are bound into it."""
+    volumes: Path = Path("/var/lib/bulkhead/volumes")
+    shared: tuple[Path, ...] = (Path("/var/lib/bulkhead/shared"),)
+    """Directories of the machine that may be given to containers by path."""
+    logs: Path = Path("/var/log/containers")
+    run: Path = Path("/run/bulkhead")
+    """exec/: pipes of processes that somebody is attached to."""
+    networks: Path = Path("/run/bulkhead-network")
+    """NAME.json: what a network was given. Written by the network program alone."""
+    namespaces: Path = Path("/run/netns")
+    containerd: Path = Path("/run/containerd/containerd.sock")
+    network: Path = Path("/run/bulkhead/network.sock")
+    resolvers: tuple[Path, ...] = (
+        Path("/run/systemd/resolve/resolv.conf"),
+        Path("/run/host-resolv.conf"),
+        Path("/etc/resolv.conf"),
+    )
+    """The first that exists says which name servers containers ask."""
+    plugins: Path = Path("/usr/lib/cni")
+
+    def log(self, name: str) -> Path:
+        """Return a container's log."""
+        return self.logs / f"{name}.log"
+
+    def namespace(self, name: str) -> Path:
+        """Return a container's pinned network namespace."""
+        return self.namespaces / name
+
+    def files(self, name: str) -> Path:
+        """Return the directory of files that are bound into a container."""
+        return self.records / name

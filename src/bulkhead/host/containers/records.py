@@ -1,0 +1,74 @@
+"""What Bulkhead remembers of each container beside what containerd stores.
+
+One file per container, replaced atomically. It is all that is needed to give
+a container its network again after a reboot, before containerd starts.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from bulkhead.lib import atomicfile
+from bulkhead.model.containers import RunRequest
+from bulkhead.model.errors import HostError
+
+FORMAT = 1
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """One container. Fields of a newer version are ignored, so that a rollback works."""
+
+    format: int = FORMAT
+    name: str
+    image: str
+    """The full name."""
+    request: RunRequest
+    created: str
+    wanted: bool = True
+    """It should run; False after `stop`."""
+    exit_code: int | None = None
+    """Of a process that containerd has forgotten."""
+
+
+def path(directory: Path, name: str) -> Path:
+    """Return the file of a container."""
+    return directory / f"{name}.json"
+
+
+def save(directory: Path, record: Record) -> None:
+    """Write a record; it survives a power cut."""
+    atomicfile.write(
+        path(directory, record.name), msgspec.json.encode(record), mode=0o600, durable=True
+    )
+
+
+def load(directory: Path, name: str) -> Record | None:
+    """Read a record; None if there is none.
+
+    Raises:
+        HostError: it cannot be read.
+    """
+    file = path(directory, name)
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Record)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.MsgspecError) as error:
+        raise HostError(
+            f"the record of a container cannot be read: {error}", where=str(file)
+        ) from error
+
+
+def names(directory: Path) -> list[str]:
+    """Return the names of all containers that have a record."""
+    try:
+        return sorted(file.stem for file in directory.glob("*.json") if file.stem[0] != ".")
+    except FileNotFoundError:
+        return []
+
+
+def forget(directory: Path, name: str) -> None:
+    """Remove a record; it need not exist."""
+    path(directory, name).unlink(missing_ok=True)

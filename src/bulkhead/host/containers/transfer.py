@@ -1,0 +1,191 @@
+"""Getting images into containerd: from a registry, or from an archive that comes in as bytes.
+
+containerd's Transfer service does the work (fetch, verify digests, unpack);
+here are the two side channels it wants: a stream of bytes with flow control,
+and a stream of progress.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+from grpclib.client import Stream
+from grpclib.exceptions import GRPCError, StreamTerminatedError
+
+from bulkhead.host.containers import messages as m
+from bulkhead.host.containers import transfer_messages as tm
+from bulkhead.host.containers.containerd import SNAPSHOTTER, Containerd, unwrap, wrap
+from bulkhead.host.containers.protobuf import Message
+from bulkhead.model.errors import UserError
+
+CHUNK = 32 * 1024  # what containerd's own client sends at most
+UNNAMED = "import.localhost/image"
+"""Gives a name to an image whose archive has none: this prefix and the digest."""
+
+Report = Callable[[tm.Progress], None]
+AnyStream = Stream[m.Any, m.Any]
+
+_OCI_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+def platform() -> m.Platform:
+    """Return what this machine runs, in OCI's words."""
+    machine = os.uname().machine
+    return m.Platform(os="linux", architecture=_OCI_NAMES.get(machine, machine))
+
+
+async def pull(
+    containerd: Containerd,
+    *,
+    source: str,
+    name: str,
+    report: Report,
+    credentials: tuple[str, str] | None = None,
+) -> None:
+    """Fetch `source` from its registry and store it as `name`.
+
+    Args:
+        containerd: the connection.
+        source: full name in the registry.
+        name: full name to store it under.
+        report: told how far it is.
+        credentials: user and password, handed over when the registry asks.
+
+    Raises:
+        NotFound: the registry has no such image.
+        UserError: it is not for this machine, or wants (other) credentials.
+    """
+    if credentials is None:
+        origin = tm.OCIRegistry(reference=source, resolver=tm.RegistryResolver())
+        await _transfer(containerd, origin, _store(name), report)
+        return
+    stream_name = _name("credentials")
+    async with containerd.stream(stream_name) as stream:
+        answering = asyncio.create_task(_authenticate(stream, credentials))
+        try:
+            resolver = tm.RegistryResolver(auth_stream=stream_name)
+            origin = tm.OCIRegistry(reference=source, resolver=resolver)
+            await _transfer(containerd, origin, _store(name), report)
+        finally:
+            answering.cancel()
+            with suppress(asyncio.CancelledError, GRPCError, StreamTerminatedError):
+                await answering
+
+
+async def _authenticate(stream: AnyStream, credentials: tuple[str, str]) -> None:
+    user, password = credentials
+    answer = tm.AuthResponse(kind=tm.AUTH_CREDENTIALS, username=user, secret=password)
+    with suppress(StreamTerminatedError):
+        while await stream.recv_message() is not None:
+            await stream.send_message(wrap(answer))
+
+
+async def import_archive(
+    containerd: Containerd, chunks: AsyncIterator[bytes], *, report: Report
+) -> list[str]:
+    """Store the images of an OCI archive or a `docker save` archive; return their names.
+
+    Raises:
+        UserError: it is not such an archive, or names no image for this machine.
+    """
+    names: list[str] = []
+
+    def note(progress: tm.Progress) -> None:
+        if progress.event == "saved":
+            names.append(progress.name)
+        report(progress)
+
+    stream_name = _name("import")
+    async with containerd.stream(stream_name) as stream:
+        sending = asyncio.create_task(_send(stream, chunks))
+        try:
+            source = tm.ImageImportStream(stream=stream_name)
+            prefix = tm.ImageReference(
+                name=UNNAMED, is_prefix=True, allow_overwrite=True, add_digest=True,
+                skip_named_digest=True,
+            )  # fmt: skip
+            destination = _store("")
+            destination.extra_references = [prefix]
+            await _transfer(containerd, source, destination, note)
+        finally:
+            sending.cancel()
+            with suppress(asyncio.CancelledError, GRPCError, StreamTerminatedError):
+                await sending
+    if not names:
+        raise UserError(
+            "the archive has no image for this machine",
+            hint="expected an OCI archive or the output of `docker save`",
+        )
+    return names
+
+
+def _store(name: str) -> tm.ImageStore:
+    here = platform()
+    return tm.ImageStore(
+        name=name,
+        platforms=[here],
+        unpacks=[tm.UnpackConfiguration(platform=here, snapshotter=SNAPSHOTTER)],
+    )
+
+
+async def _transfer(
+    containerd: Containerd, source: Message, destination: tm.ImageStore, report: Report
+) -> None:
+    progress = _name("progress")
+    async with containerd.stream(progress) as stream:
+        reading = asyncio.create_task(_report(stream, report))
+        try:
+            await containerd.transfer(source, destination, progress=progress)
+            # The last events ("saved …") may still be on their way; containerd ends
+            # the stream after them.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(reading), 2)
+        finally:
+            reading.cancel()
+            with suppress(asyncio.CancelledError, GRPCError, StreamTerminatedError):
+                await reading
+
+
+async def _report(stream: AnyStream, report: Report) -> None:
+    # containerd resets the stream after the last event instead of ending it.
+    with suppress(StreamTerminatedError):
+        while (packed := await stream.recv_message()) is not None:
+            report(unwrap(packed, tm.Progress))
+
+
+async def _send(stream: AnyStream, chunks: AsyncIterator[bytes]) -> None:
+    """Send bytes as fast as the other side's window allows."""
+    window = 0
+    async for chunk in chunks:
+        rest = memoryview(chunk)
+        while rest:
+            while window <= 0:
+                window += await _window(stream)
+            piece = rest[: min(CHUNK, window)]
+            await stream.send_message(wrap(tm.Data(data=bytes(piece))))
+            window -= len(piece)
+            rest = rest[len(piece) :]
+    await stream.end()
+
+
+async def _window(stream: AnyStream) -> int:
+    packed = await stream.recv_message()
+    if packed is None:
+        raise UserError("containerd stopped reading the archive")
+    return unwrap(packed, tm.WindowUpdate).update
+
+
+def _name(kind: str) -> str:
+    return f"{kind}-{secrets.token_hex(8)}"
+
+
+@asynccontextmanager
+async def connected(containerd: Containerd) -> AsyncIterator[Containerd]:
+    """Yield a connection whose namespace exists."""
+    async with containerd:
+        await containerd.make_namespace()
+        yield containerd

@@ -1,0 +1,71 @@
+"""Which parts of the machine a container may see."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from pathlib import Path
+
+from bulkhead.host.containers.places import Places
+from bulkhead.host.containers.spec import Bind
+from bulkhead.model.containers import NAME_PATTERN, Volume
+from bulkhead.model.errors import UserError
+
+# The kernel's and the runtime's own; hiding them would undo the sandbox or break it.
+_TAKEN = ("/", "/proc", "/sys", "/dev")
+
+
+def binds(volumes: tuple[Volume, ...], places: Places) -> list[Bind]:
+    """Turn volumes into mounts; a named volume is made when it is first used.
+
+    Raises:
+        UserError: a directory that is not among those that may be shared, or
+            a target that is not for volumes.
+    """
+    return [
+        Bind(
+            source=str(_source(volume, places)), target=_target(volume), read_only=volume.read_only
+        )
+        for volume in volumes
+    ]
+
+
+def system_binds(name: str, places: Places) -> list[Bind]:
+    """Return the files that Bulkhead provides: name servers and names."""
+    return [
+        Bind(source=str(places.files(name) / file), target=f"/etc/{file}")
+        for file in ("resolv.conf", "hosts", "hostname")
+    ]
+
+
+def _target(volume: Volume) -> str:
+    target = posixpath.normpath(volume.target)
+    if (
+        not volume.target.startswith("/")
+        or target in _TAKEN
+        or target.startswith(tuple(f"{taken}/" for taken in _TAKEN[1:]))
+    ):
+        raise UserError(f"a volume cannot be at {volume.target!r} in the container")
+    return target
+
+
+def _source(volume: Volume, places: Places) -> Path:
+    if not volume.source.startswith("/"):
+        if re.fullmatch(NAME_PATTERN.strip("^$"), volume.source) is None:
+            raise UserError(f"a volume cannot be named {volume.source!r}")
+        path = places.volumes / volume.source
+        path.mkdir(mode=0o755, parents=True, exist_ok=True)
+        return path
+    # Links are resolved before the comparison: only where it really leads counts.
+    real = Path(os.path.realpath(volume.source))
+    allowed = (places.volumes, *places.shared)
+    if not any(real.is_relative_to(os.path.realpath(root)) for root in allowed):
+        roots = " or ".join(str(root) for root in allowed)
+        raise UserError(
+            f"the machine's {volume.source!r} may not be given to a container",
+            hint=f"use a named volume, or a directory below {roots}",
+        )
+    if not real.is_dir():
+        raise UserError(f"there is no directory {volume.source!r} on the machine")
+    return real
