@@ -113,11 +113,13 @@ def _treemap(groups: Mapping[str, list[FileSize]], report: Report) -> str:
     cells = []
     for name, box in zip(names, boxes, strict=True):
         text = f"{name} — {size_text(sums[name])}, {_share(sums[name], report)}"
-        label = f"<b>{escape(name)}</b> {size_text(sums[name])}" if box.height > HEADER else ""
-        inner = _cells(groups[name], box, report)
+        tight = box.width < 3 * HEADER or box.height < 2 * HEADER
+        head = "" if tight else f"<span><b>{escape(name)}</b> {size_text(sums[name])}</span>"
+        room = 0.0 if tight else HEADER
+        inner = _cells(groups[name], box._replace(height=box.height - room), report)
         cells.append(
-            f'<div class="group" style="{_place(box, Box(0, 0, WIDTH, HEIGHT))}"'
-            f' title="{escape(text)}"><span>{label}</span>{inner}</div>'
+            f'<div class="group{" tight" if tight else ""}" title="{escape(text)}"'
+            f' style="{_place(box, Box(0, 0, WIDTH, HEIGHT))}">{head}{inner}</div>'
         )
     return "".join(cells)
 
@@ -133,7 +135,7 @@ def _cells(files: Iterable[FileSize], box: Box, report: Report) -> str:
     if small:
         cells.append((sum(file.image_bytes for file in small), None))
         cells.sort(key=lambda cell: -cell[0])
-    inside = Box(0, 0, box.width, max(1.0, box.height - HEADER))
+    inside = Box(0, 0, box.width, box.height)
     boxes = squarify([size for size, _ in cells], inside)
     shown = (
         _cell(file, place, inside, small, report)

@@ -1,14 +1,12 @@
 """Markup and style of the size report's page; `@name@` is where a part goes."""
 
-# ruff: noqa: E501  # long lines of HTML and CSS
-
 PAGE = """\
 <!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>@title@ – size report</title>
+<title>@title@: size report</title>
 <style>
 @style@
 </style>
@@ -82,9 +80,11 @@ main > input:focus-visible + label { outline: 3px solid var(--bar); }
 .group { position: absolute; overflow: hidden; background: var(--head); border: 1px solid var(--page); }
 .group > span {
   position: absolute; inset: 0 0 auto; height: 17px; padding: 0 4px; overflow: hidden;
-  font-size: 11px; line-height: 17px; white-space: nowrap; text-overflow: ellipsis;
+  display: flex; gap: 4px; font-size: 11px; line-height: 17px; white-space: nowrap;
 }
+.group b { overflow: hidden; text-overflow: ellipsis; }
 .files { position: absolute; inset: 17px 0 0; }
+.tight > .files { inset: 0; }
 .files i {
   position: absolute; overflow: hidden; padding: 0 3px; border: 1px solid var(--head);
   font: 10px/14px system-ui, sans-serif; white-space: nowrap; text-overflow: ellipsis;
@@ -100,7 +100,7 @@ main > input:focus-visible + label { outline: 3px solid var(--bar); }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th { text-align: left; color: var(--quiet); font-weight: 500; font-size: .85rem; }
 th, td { padding: .25rem .8rem .25rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-td:nth-child(n+3):not(.inner td), th:nth-child(n+3) { white-space: nowrap; }
+td:not(:first-child) { white-space: nowrap; }
 .inner { margin: .3rem 0 .3rem 1rem; width: auto; font-size: .85rem; }
 .inner td { border: 0; padding: .05rem 1rem .05rem 0; }
 .bar { display: inline-block; width: 120px; height: .7em; background: var(--head); border-radius: 2px; overflow: hidden; }
