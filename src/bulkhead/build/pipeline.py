@@ -43,6 +43,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """SHA-256 of the variant's files, by a name that is the same in every checkout."""
     builder: Builder
     out: Path
+    cache: Path
 
     @property
     def name(self) -> str:
@@ -95,18 +96,25 @@ def plan(
     formats: Sequence[str] = ("raw",),
     keys: Path | None = None,
     locked: bool = False,
+    lock: Lock | None = None,
+    cache: Path | None = None,
     progress: Progress,
 ) -> Plan:
-    """Read the variant and its lock, and hash everything that decides the result."""
+    """Read the variant and its lock, and hash everything that decides the result.
+
+    The arguments are those of `build_variant`; `lock` is used instead of the
+    variant's lock file, and `cache` instead of the usual directory.
+    """
     arch = AMD64
+    cache = cache or cache_dir()
     outputs.check_formats(formats)
     resolved = variants.load(name_or_path)
-    lock = current_lock(resolved, arch, locked=locked, progress=progress)
+    lock = lock or current_lock(resolved, arch, locked=locked, progress=progress)
     version = resolved.variant.version or bulkhead.__version__
     keyset = Keys(directory=keys.resolve()) if keys else None
     if keyset and not keyset.db_certificate.is_file():
         raise UserError("is no set of keys", where=str(keys), hint="make one with: bulkhead keys")
-    made_with = tools.tools("image", cache=cache_dir(), progress=progress, locked=locked)
+    made_with = tools.tools("image", cache=cache, progress=progress, locked=locked)
     builder = Builder(
         version=bulkhead.__version__,
         fingerprint=steps.key(steps.builder_fingerprint(), _own_programs()),
@@ -116,6 +124,7 @@ def plan(
         resolved=resolved, arch=arch, lock=lock, version=version, epoch=_epoch(lock),
         formats=tuple(formats), keys=keyset, inputs=_fingerprints(resolved), builder=builder,
         out=(out or repository_root() / "out" / resolved.name).absolute(),
+        cache=cache,
     )  # fmt: skip
 
 
@@ -148,7 +157,7 @@ def execute(planned: Plan, *, locked: bool = False, progress: Progress) -> Manif
     """Make what a plan says, unless the outputs are there already."""
     if (done := outputs.finished(planned)) is not None:
         return done
-    cache = cache_dir()
+    cache = planned.cache
     made_with = tools.tools("image", cache=cache, progress=progress, locked=locked)
     request = variants.request(planned.resolved, planned.arch)
     lock, debs = download.fetch_or_resolve(
