@@ -125,9 +125,12 @@ class Archive:
         self, *, date: datetime | None = None, key: pysequoia.Tsk | None = None, **fields: str
     ) -> None:
         """Write the index and sign the release file; `fields` replace those of the release."""
-        self.index.parent.mkdir(parents=True, exist_ok=True)
         data = lzma.compress("\n".join(self._paragraphs).encode())
-        self.index.write_bytes(data)
+        place = self.index
+        if fields.get("Acquire_By_Hash") == "yes":
+            place = place.parent / "by-hash" / "SHA256" / hashlib.sha256(data).hexdigest()
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
         moment = date or datetime.now(UTC)
         control = {
             "Suite": self.suite,

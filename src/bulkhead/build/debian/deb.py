@@ -133,7 +133,10 @@ def _unpack(deb: Path, sha256: str, place: Path) -> _Stored:
     with deb.open("rb") as file, _refusals(deb):
         actual = hashlib.file_digest(file, "sha256").hexdigest()
         if actual != sha256:
-            raise Untrusted(f"has SHA-256 {actual}, expected {sha256}", where=str(deb))
+            raise Untrusted(
+                f"has SHA-256 {actual}, expected {sha256}: it was changed after it was downloaded",
+                where=str(deb), hint="remove it; it will be downloaded again",
+            )  # fmt: skip
         control_member, data_member = archive.members(file, where=deb)
         fields, scripts = _control(control_member)
         if not {"Package", "Version", "Architecture"} <= fields.keys():

@@ -1,41 +1,16 @@
-"""Brings what a lock names into the content-addressed cache, in parallel.
-
-Any number of processes may fetch into one cache. An object appears under its
-SHA-256 only after its size and hash were checked; until then it is a `.part`
-file beside it, locked by whoever writes it, and the next run carries on where
-it ends.
-"""
+"""Brings what a lock names into the cache, and does what is needed when it is no longer there."""
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import os
-import shutil
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
-from io import BufferedRandom
+from collections.abc import Sequence
 from pathlib import Path
 
-from bulkhead.build.debian import locking, origins
+from bulkhead.build.debian import locking, objects, origins
 from bulkhead.build.debian.locking import Request
-from bulkhead.build.debian.space import needs_space
-from bulkhead.build.debian.transport import (
-    CHUNK,
-    PARALLEL,
-    Missing,
-    Stopped,
-    Transport,
-    Unreachable,
-)
-from bulkhead.lib.progress import Progress, Task
-from bulkhead.model.errors import RemoteError, Untrusted, UserError
+from bulkhead.lib.progress import Progress
+from bulkhead.model.errors import RemoteError, UserError
 from bulkhead.model.lock import Lock, LockedFile, LockedPackage
-from bulkhead.model.repository import DIRECTORY_PREFIX, Repository, debian
-
-Artifact = LockedPackage | LockedFile
+from bulkhead.model.repository import Repository, debian
 
 
 class Gone(RemoteError):
@@ -52,11 +27,6 @@ class Gone(RemoteError):
             f"no longer in the repository, and the snapshot archive has or gives no copy: {names}",
             hint=hint,
         )
-
-
-def object_path(cache: Path, sha256: str) -> Path:
-    """Return where the bytes with this hash are, or will be."""
-    return cache / "objects" / sha256[:2] / sha256
 
 
 def fetch(
@@ -87,13 +57,13 @@ def fetch(
     """
     packages = _selected(lock, sets)
     finder = origins.Finder(lock, repositories)
-    gone = _fetch(packages, finder.urls, cache=cache, progress=progress)
+    gone = objects.fetch(packages, finder.urls, cache=cache, progress=progress)
     if gone:
         hint = "choose newer versions with: bulkhead lock --update"
         if locked:
             hint += " (--locked forbids doing that now)"
         raise Gone([package for package in gone if isinstance(package, LockedPackage)], hint=hint)
-    return {package.name: object_path(cache, package.sha256) for package in packages}
+    return {package.name: objects.object_path(cache, package.sha256) for package in packages}
 
 
 def fetch_files(lock: Lock, *, cache: Path, progress: Progress) -> dict[str, Path]:
@@ -104,12 +74,12 @@ def fetch_files(lock: Lock, *, cache: Path, progress: Progress) -> dict[str, Pat
         RemoteError: a server cannot be reached or no longer has one.
         HostError: no space left.
     """
-    gone = _fetch(lock.files, origins.file_urls, cache=cache, progress=progress)
+    gone = objects.fetch(lock.files, origins.file_urls, cache=cache, progress=progress)
     if gone:
         first = gone[0]
         where = first.url if isinstance(first, LockedFile) else first.path
         raise RemoteError("is not there (any more)", where=where)
-    return {file.name: object_path(cache, file.sha256) for file in lock.files}
+    return {file.name: objects.object_path(cache, file.sha256) for file in lock.files}
 
 
 def fetch_or_resolve(
@@ -157,175 +127,3 @@ def _selected(lock: Lock, sets: Sequence[str] | None) -> list[LockedPackage]:
             raise UserError(f"the lock has no set {name!r}", hint=f"it has: {', '.join(lock.sets)}")
     wanted = {package for name in sets for package in lock.sets[name]}
     return [package for package in lock.packages if package.name in wanted]
-
-
-def _fetch(
-    artifacts: Sequence[Artifact],
-    urls: Callable[[Artifact], Iterator[str]],
-    *,
-    cache: Path,
-    progress: Progress,
-) -> list[Artifact]:
-    """Fetch what is not there yet; return what no server has."""
-    missing = {a.sha256: a for a in artifacts if not _present(object_path(cache, a.sha256), a.size)}
-    if not missing:
-        return []
-    total = sum(artifact.size for artifact in missing.values())
-    with progress.task(f"downloading {len(missing)} files", total=total) as task:
-        worker = _Worker(cache, urls, task)
-        with ThreadPoolExecutor(max_workers=PARALLEL, thread_name_prefix="fetch") as pool:
-            # The largest first: none is left to run alone at the end.
-            order = sorted(missing.values(), key=lambda artifact: -artifact.size)
-            jobs = {pool.submit(worker.fetch, artifact): artifact for artifact in order}
-            _wait(jobs, worker.stop)
-    return [artifact for job, artifact in jobs.items() if not job.result()]
-
-
-def _wait(jobs: dict[Future[bool], Artifact], stop: threading.Event) -> None:
-    """Wait for all jobs; on the first failure or an interrupt, call off the others."""
-    try:
-        done, _ = wait(jobs, return_when=FIRST_EXCEPTION)
-        for job in done:
-            job.result()
-    except BaseException:
-        stop.set()
-        for job in jobs:
-            job.cancel()
-        raise
-
-
-def _present(path: Path, size: int) -> bool:
-    try:
-        return path.stat().st_size == size
-    except FileNotFoundError:
-        return False
-
-
-class _Worker:
-    def __init__(self, cache: Path, urls: Callable[[Artifact], Iterator[str]], task: Task) -> None:
-        self.stop = threading.Event()
-        self._cache = cache
-        self._urls = urls
-        self._task = task
-        self._transport = Transport(stop=self.stop)
-        # The snapshot archive is a last resort: do not wait for it.
-        self._impatient = Transport(tries=1, stop=self.stop)
-
-    def fetch(self, artifact: Artifact) -> bool:
-        """Bring one artifact into the cache; return False if no server has it."""
-        path = object_path(self._cache, artifact.sha256)
-        with needs_space(path, artifact.size):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with self._part(path, artifact.size) as part:
-                return part is None or self._try_urls(artifact, path, part)
-
-    @contextmanager
-    def _part(self, path: Path, size: int) -> Iterator[BufferedRandom | None]:
-        """Lock and open the .part file; None if someone else completed the object meanwhile."""
-        name = path.with_name(f".{path.name}.part")
-        while True:
-            with name.open("a+b") as part:
-                while not _try_lock(part):
-                    if self.stop.wait(0.05):
-                        raise Stopped
-                if _present(path, size):
-                    name.unlink(missing_ok=True)
-                    yield None
-                    return
-                # Whoever had the lock may have renamed or removed the file that we opened.
-                with suppress(FileNotFoundError):
-                    if os.path.samestat(os.fstat(part.fileno()), name.stat()):
-                        yield part
-                        return
-
-    def _try_urls(self, artifact: Artifact, path: Path, part: BufferedRandom) -> bool:
-        failure: RemoteError | None = None
-        for url in self._urls(artifact):
-            past = origins.is_snapshot(url)
-            try:
-                self._download(url, artifact, part, self._impatient if past else self._transport)
-            except Missing:
-                continue
-            except Unreachable as error:
-                # Out of reach: if another server has it, nobody needs to know.
-                if not past:
-                    failure = failure or error
-                continue
-            self._finish(artifact, path, part)
-            return True
-        if failure is not None:
-            raise failure
-        return False
-
-    def _download(
-        self, url: str, artifact: Artifact, part: BufferedRandom, transport: Transport
-    ) -> None:
-        """Append to the .part file until it has the artifact's bytes."""
-        for attempt in transport.attempts(url):
-            with attempt:
-                resumed = part.seek(0, os.SEEK_END) > 0
-                self._receive(url, artifact, part, transport)
-                problem = _problem(part, artifact)
-                if problem is None:
-                    return
-                part.truncate(0)
-                # What an earlier run or another server left may be to blame: once more from the start.
-                if not resumed:
-                    raise Untrusted(problem, where=url)
-
-    def _receive(
-        self, url: str, artifact: Artifact, part: BufferedRandom, transport: Transport
-    ) -> None:
-        offset = part.seek(0, os.SEEK_END)
-        if offset >= artifact.size:
-            return
-        if url.startswith(DIRECTORY_PREFIX):
-            part.truncate(0)
-            _copy(Path(url.removeprefix(DIRECTORY_PREFIX)), part)
-            return
-        with transport.open(url, offset=offset) as response:
-            if response.status != 206 and offset:
-                part.truncate(0)
-                offset = 0
-            for chunk in response.stream(CHUNK):
-                if self.stop.is_set():
-                    raise Stopped
-                part.write(chunk)
-                self._task.advance(len(chunk))
-                offset += len(chunk)
-                if offset > artifact.size:
-                    break
-        part.flush()
-
-    def _finish(self, artifact: Artifact, path: Path, part: BufferedRandom) -> None:
-        os.fchmod(part.fileno(), 0o444)
-        os.rename(path.with_name(f".{path.name}.part"), path)
-        self._task.note(artifact.name)
-
-
-def _copy(path: Path, part: BufferedRandom) -> None:
-    try:
-        with path.open("rb") as file:
-            shutil.copyfileobj(file, part, CHUNK)
-    except FileNotFoundError as error:
-        raise Missing("is not there (any more)", where=str(path)) from error
-
-
-def _try_lock(file: BufferedRandom) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _problem(part: BufferedRandom, artifact: Artifact) -> str | None:
-    """Return what is wrong with the downloaded bytes, or None."""
-    size = part.seek(0, os.SEEK_END)
-    if size != artifact.size:
-        return f"has {'more than ' if size > artifact.size else ''}{size} bytes, the lock says {artifact.size}"
-    part.seek(0)
-    actual = hashlib.file_digest(part, "sha256").hexdigest()
-    if actual != artifact.sha256:
-        return f"has SHA-256 {actual}, the lock says {artifact.sha256}: someone changed it"
-    return None

@@ -10,7 +10,10 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import os
+import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -23,7 +26,7 @@ FORMAT = 1
 """Part of the cached files' names: count it up whenever `Record` changes."""
 
 DECOMPRESSORS = {".xz": lzma.decompress, ".gz": gzip.decompress, ".bz2": bz2.decompress}
-LIMIT = 1 << 30
+KEEP_S = 14 * 24 * 3600
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True):
@@ -114,8 +117,11 @@ def decode(encoded: bytes) -> Index:
 
 def cached(sha256: str, *, cache: Path) -> Index | None:
     """Return the index whose published file has this hash, if it was parsed before."""
+    path = _path(sha256, cache)
     try:
-        return decode(_path(sha256, cache).read_bytes())
+        found = decode(path.read_bytes())
+        os.utime(path)
+        return found
     except (FileNotFoundError, msgspec.DecodeError):
         return None
 
@@ -156,3 +162,13 @@ def keep(sha256: str, encoded: bytes, *, cache: Path) -> None:
 
 def _path(sha256: str, cache: Path) -> Path:
     return cache / "indexes" / f"{sha256}.{FORMAT}.msgpack"
+
+
+def forget_old(cache: Path) -> None:
+    """Remove indexes that nothing has used for some days: each takes as much as 30 MB."""
+    oldest = time.time() - KEEP_S
+    for path in (cache / "indexes").glob("*.msgpack"):
+        # Another process may be faster.
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < oldest:
+                path.unlink()

@@ -53,9 +53,10 @@ def gather(
         UserError: a repository is described wrongly.
     """
     _check(repositories)
-    reader = _Reader(Transport(), architecture, cache, progress, threading.Lock())
+    transport = Transport()
+    reader = _Reader(transport, architecture, cache, progress, threading.Lock())
     with (
-        progress.task("reading package indexes") as task,
+        progress.task("reading package indexes"),
         ThreadPoolExecutor(max_workers=4, thread_name_prefix="index") as pool,
     ):
         jobs = []
@@ -66,10 +67,12 @@ def gather(
                 jobs += [
                     pool.submit(reader.suite, repository, suite) for suite in repository.suites
                 ]
-        offers = []
-        for job in jobs:
-            offers.append(job.result())
-            task.advance(0)
+        try:
+            offers = [job.result() for job in jobs]
+        except BaseException:
+            transport.stop.set()
+            raise
+    index.forget_old(cache)
     return Offer(
         sources=tuple(source for offer in offers for source in offer.sources),
         snapshots=tuple(snapshot for offer in offers for snapshot in offer.snapshots),

@@ -53,7 +53,7 @@ class Universe:
     Args:
         sources: in order of preference among equals.
         pins: see `Pin`.
-        held: versions by name that go before all others of the same name.
+        held: versions by name that go before others of the same priority.
         architecture: the packages' architecture.
     """
 
@@ -94,7 +94,8 @@ class Universe:
         ]
         # The sort is stable: among equals the first source stays first.
         found.sort(key=lambda c: versions.key(c.version), reverse=True)
-        found.sort(key=lambda c: (c.version != self._held.get(name), -c.priority))
+        # A pin that prefers another version is a change of the request: it moves what is held.
+        found.sort(key=lambda c: (-c.priority, c.version != self._held.get(name)))
         unique: dict[str, Candidate] = {}
         for candidate in found:
             if candidate.priority >= 0:

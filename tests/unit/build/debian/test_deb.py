@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bulkhead.build.debian import deb
+from bulkhead.build.debian.space import needs_space
 from bulkhead.build.tree import Kind
 from bulkhead.model.errors import BulkheadError, HostError, Untrusted
 from tests.support import archive
@@ -247,10 +248,21 @@ def test_too_many_members_are_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "more than 10 members" in refusal(tmp_path, archive.deb("x", members=members))
 
 
+def test_directories_may_be_repeated(tmp_path: Path) -> None:
+    """Some makers of packages name a directory twice, or after what is in it."""
+    members = [
+        member("./a/b", b"1"),
+        member("./a/", kind=tarfile.DIRTYPE, mode=0o700),
+        member("./a/", kind=tarfile.DIRTYPE, mode=0o750),
+    ]
+
+    package = unpack(tmp_path, archive.deb("x", members=members))
+
+    assert package.tree["a"].mode == 0o750
+
+
 def test_full_disk_is_said_so(tmp_path: Path) -> None:
     """Without space the message says where and how much it takes; nothing is left behind."""
-    from bulkhead.build.debian.space import needs_space
-
     with (
         pytest.raises(
             HostError,

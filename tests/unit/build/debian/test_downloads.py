@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bulkhead.build.debian import download, locking
+from bulkhead.build.debian import download, locking, objects
 from bulkhead.build.debian.locking import Request
 from bulkhead.lib.progress import SILENT
 from bulkhead.model.errors import HostError, RemoteError, Untrusted, UserError
@@ -67,7 +67,7 @@ class World:
 
     def object(self, name: str) -> Path:
         """Return where the package's bytes will be."""
-        return download.object_path(self.cache, hashlib.sha256(self.content[name]).hexdigest())
+        return objects.object_path(self.cache, hashlib.sha256(self.content[name]).hexdigest())
 
     def left(self) -> list[str]:
         """Return the names of all unfinished files in the cache."""

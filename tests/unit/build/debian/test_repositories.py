@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import pysequoia
 import pytest
 
-from bulkhead.build.debian import locking
+from bulkhead.build.debian import locking, release
+from bulkhead.build.debian.lockfile import lock_text
 from bulkhead.lib.progress import SILENT
 from bulkhead.model.errors import BulkheadError, RemoteError, Untrusted, UserError
 from bulkhead.model.lock import Lock
@@ -77,8 +79,6 @@ def test_signed_archive_is_locked(world: World) -> None:
 
 def test_lock_never_names_a_server(world: World) -> None:
     """Where the bytes came from is no part of a lock."""
-    from bulkhead.build.debian.lockfile import lock_text
-
     assert "127.0.0.1" not in lock_text(world.lock("hello"))
 
 
@@ -119,8 +119,6 @@ def test_truncated_release_file_is_refused(world: World, keep: float) -> None:
 
 def test_every_flipped_byte_of_the_signed_text_is_refused(world: World) -> None:
     """No byte of the signed part can change without the signature failing."""
-    from bulkhead.build.debian import release
-
     certs = release.certificates([str(world.archive.key_file)], where="test")
     data = bytearray(world.archive.release.read_bytes())
     start = data.index(b"Suite:")
@@ -159,6 +157,17 @@ def test_expired_release_file_is_refused(world: World) -> None:
     text = refusal(world)
     assert "expired on" in text
     assert "this machine's clock says" in text
+
+
+def test_unsigned_state_is_never_cached(world: World) -> None:
+    """What was refused once is refused again: nothing of it was kept."""
+    honest = world.archive.release.read_bytes()
+    world.archive.publish(key=pysequoia.Tsk.generate("Mallory <m@example.org>"))
+    refusal(world)
+
+    assert list(world.cache.glob("indexes/*")) == []
+    world.archive.release.write_bytes(honest)
+    assert world.lock("hello").packages[0].name == "hello"
 
 
 def test_release_file_from_the_future_is_refused(world: World) -> None:
@@ -215,6 +224,14 @@ def test_longer_index_is_not_downloaded_to_its_end(world: World) -> None:
     assert "more than the expected" in refusal(world, RemoteError)
 
 
+def test_index_is_fetched_by_its_hash(world: World) -> None:
+    """While a mirror is being updated the index's plain name may already be another file."""
+    world.archive.add("newer")
+    world.archive.publish(Acquire_By_Hash="yes")
+
+    assert [package.name for package in world.lock("newer").packages] == ["newer"]
+
+
 def test_missing_component_is_explained(world: World) -> None:
     """A component that the repository does not have is named together with those that it has."""
     base = world.archive.repository(world.server.url)
@@ -246,8 +263,6 @@ def test_flat_repository_is_read(world: World, tmp_path: Path) -> None:
     text = archive.index.read_bytes()
     (flat / "Packages.xz").write_bytes(text)
     signed = f"Date: {datetime.now(UTC):%a, %d %b %Y %H:%M:%S} +0000\nSHA256:\n"
-    import hashlib
-
     signed += f" {hashlib.sha256(text).hexdigest()} {len(text)} Packages.xz\n"
     (flat / "InRelease").write_bytes(
         pysequoia.sign(archive.key.signer(), signed.encode(), mode=pysequoia.SignatureMode.CLEAR)

@@ -264,6 +264,15 @@ def test_held_version_is_kept_while_it_fits() -> None:
     assert resolve("a b", main, held={"a": "1", "c": "1"}) == "a=1 b=1 c=2"
 
 
+def test_pin_moves_what_is_held() -> None:
+    """A new pin is a changed request: it does not wait for an update."""
+    stable, other = source("a 1"), source("a 2", suite="other", priority=100)
+    pin = Pin(packages=("a",), suite="other", priority=900)
+
+    assert resolve("a", stable, other, held={"a": "1"}) == "a=1"
+    assert resolve("a", stable, other, held={"a": "1"}, pins=(pin,)) == "a=2"
+
+
 def test_hopeless_request_ends(tmp_path: Path) -> None:
     """A knot with very many combinations is given up on, with the first contradiction."""
     lines = [f"p{n} 1; Depends: x{n} | y{n}\nx{n} 1\ny{n} 1" for n in range(40)]
