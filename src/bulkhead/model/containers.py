@@ -15,6 +15,7 @@ from msgspec import Meta
 from bulkhead.model.errors import UserError
 
 NAME_PATTERN = r"^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$"
+_IPV4 = r"^(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!$)|$)){4}$"
 Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
 PortNumber = Annotated[int, Meta(ge=1, le=65535)]
 
@@ -29,8 +30,8 @@ class Port(_Model, frozen=True, kw_only=True):
     host: PortNumber
     container: PortNumber
     protocol: Literal["tcp", "udp"] = "tcp"
-    address: str | None = None
-    """Only on this address of the machine; on all by default."""
+    address: Annotated[str, Meta(pattern=_IPV4)] | None = None
+    """Only on this IPv4 address of the machine; on all by default."""
 
 
 class Volume(_Model, frozen=True, kw_only=True):
@@ -193,6 +194,19 @@ class Health(_Model, frozen=True, kw_only=True):
     runtime: str
 
 
+def request(**fields: object) -> RunRequest:
+    """Make a request from values that are not checked yet.
+
+    Raises:
+        UserError: one of them cannot be.
+    """
+    given = {name.replace("_", "-"): msgspec.to_builtins(value) for name, value in fields.items()}
+    try:
+        return msgspec.convert(given, RunRequest)
+    except msgspec.ValidationError as error:
+        raise UserError(f"the container cannot be like that: {error}") from error
+
+
 # --- the short forms that people write --------------------------------------
 
 _SIZES = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
@@ -211,14 +225,14 @@ def parse_port(text: str) -> Port:
         "host": host,
         "container": pair,
         "protocol": protocol or "tcp",
-        "address": address.strip("[]") or None,
+        "address": address or None,
     }
     try:
         return msgspec.convert(fields, Port, strict=False)
     except msgspec.ValidationError as error:
         raise UserError(
-            f"a port mapping cannot be {text!r}: {error}",
-            hint="write HOST:CONTAINER, as in 8080:80",
+            f"a port mapping cannot be {text!r}",
+            hint="write HOST:CONTAINER with numbers up to 65535, as in 8080:80 or 53:53/udp",
         ) from error
 
 

@@ -151,12 +151,6 @@ class Containerd:
         )
         return answer.plugins
 
-    async def make_namespace(self) -> None:
-        """Make this connection's namespace; it may exist."""
-        request = m.CreateNamespaceRequest(namespace=m.Namespace(name=self.namespace))
-        with suppress(Exists):
-            await self._call("namespaces.v1.Namespaces/Create", request, m.CreateNamespaceResponse)
-
     # --- content, images, snapshots ---
 
     async def read(self, digest: str, *, limit: int) -> bytes:

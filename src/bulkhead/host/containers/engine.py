@@ -153,7 +153,7 @@ class Engine:
                 return await images.resolve(self.containerd, name)
             except NotFound:
                 if request.pull == "never":
-                    raise UserError(
+                    raise NotFound(
                         f"there is no image {name!r} on this machine", hint="pull or import it"
                     ) from None
         await self.pull(name, report=report)
@@ -351,6 +351,18 @@ class Engine:
             restart=record.request.restart,
             labels=record.request.labels,
         )
+
+    async def may_write(self, name: str) -> bool:
+        """Tell whether a container's log may still grow: it runs, or will be started again.
+
+        Raises:
+            NotFound: there is none.
+        """
+        record = self._record(name)
+        task = await self._task(name)
+        if task is not None and task.status != _STOPPED:
+            return True
+        return record.wanted and record.request.restart.policy in ("always", "unless-stopped")
 
     async def identify(self, name: str, user: str | None) -> accounts.Identity:
         """Return whom `user` is in a container; by default, whom its first process runs as."""

@@ -63,7 +63,7 @@ class Mount(Message):
     options: Annotated[list[str], 4] = []
 
 
-# --- version, introspection, namespaces, leases ----------------------------
+# --- version, introspection, leases ----------------------------
 
 
 class VersionResponse(Message):
@@ -99,25 +99,6 @@ class PluginsResponse(Message):
     """The plug-ins that matched."""
 
     plugins: Annotated[list[Plugin], 1] = []
-
-
-class Namespace(Message):
-    """Separates the containers and images of different users of one containerd."""
-
-    name: Annotated[str, 1] = ""
-    labels: Annotated[dict[str, str], 2] = {}
-
-
-class CreateNamespaceRequest(Message):
-    """Make a namespace."""
-
-    namespace: Annotated[Namespace | None, 1] = None
-
-
-class CreateNamespaceResponse(Message):
-    """The namespace as stored."""
-
-    namespace: Annotated[Namespace | None, 1] = None
 
 
 class Lease(Message):

@@ -11,7 +11,7 @@ import asyncio
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
 from grpclib.client import Stream
 from grpclib.exceptions import GRPCError, StreamTerminatedError
@@ -181,11 +181,3 @@ async def _window(stream: AnyStream) -> int:
 
 def _name(kind: str) -> str:
     return f"{kind}-{secrets.token_hex(8)}"
-
-
-@asynccontextmanager
-async def connected(containerd: Containerd) -> AsyncIterator[Containerd]:
-    """Yield a connection whose namespace exists."""
-    async with containerd:
-        await containerd.make_namespace()
-        yield containerd

@@ -1,0 +1,252 @@
+"""The container service as HTTP: routes only carry requests to the engine.
+
+Errors are JSON (`Problem`) with a status that says whose turn it is: 4xx the
+caller's, 5xx the machine's. Long work answers with one JSON event per line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import TypeVar
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from bulkhead import __version__
+from bulkhead.host.containers import attached, logs
+from bulkhead.host.containers.containerd import Busy, Exists, NotFound
+from bulkhead.host.containers.engine import Engine
+from bulkhead.host.containers.transfer_messages import Progress
+from bulkhead.model.containers import (
+    Event,
+    Health,
+    Problem,
+    PullRequest,
+    RunRequest,
+    StopRequest,
+)
+from bulkhead.model.errors import BulkheadError, UserError
+
+log = logging.getLogger(__name__)
+
+BODY_LIMIT = 1024 * 1024
+T = TypeVar("T")
+Handler = Callable[[Request], Awaitable[Response]]
+Work = Callable[[Callable[[Progress], None]], Awaitable[tuple[str, ...]]]
+
+_STATUS: Mapping[type[BulkheadError], int] = {NotFound: 404, Exists: 409, Busy: 409, UserError: 400}
+
+
+def problem(error: BulkheadError) -> Problem:
+    """Return an error as what a client gets."""
+    return Problem(error=error.what, where=error.where, hint=error.hint)
+
+
+def make(engine: Engine, *, token: str | None) -> ASGIApp:
+    """Return the application.
+
+    Args:
+        engine: what does the work.
+        token: asked of whoever comes over TCP; without one TCP is refused.
+    """
+    service = _Service(engine)
+    routes = [
+        Route("/v1/health", _safe(service.health)),
+        Route("/v1/containers", _safe(service.containers), methods=["GET"]),
+        Route("/v1/containers", _safe(service.run), methods=["POST"]),
+        Route("/v1/containers/{name}", _safe(service.inspect), methods=["GET"]),
+        Route("/v1/containers/{name}", _safe(service.remove), methods=["DELETE"]),
+        Route("/v1/containers/{name}/start", _safe(service.start), methods=["POST"]),
+        Route("/v1/containers/{name}/stop", _safe(service.stop), methods=["POST"]),
+        Route("/v1/containers/{name}/logs", _safe(service.logs), methods=["GET"]),
+        WebSocketRoute("/v1/containers/{name}/exec", service.exec),
+        Route("/v1/images", _safe(service.images), methods=["GET"]),
+        Route("/v1/images/pull", _safe(service.pull), methods=["POST"]),
+        Route("/v1/images/import", _safe(service.import_archive), methods=["POST"]),
+        Route("/v1/images/{name:path}", _safe(service.remove_image), methods=["DELETE"]),
+    ]
+    return _Guard(Starlette(routes=routes), token)
+
+
+class _Service:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def health(self, request: Request) -> Response:
+        version = await self._engine.containerd.version()
+        return _json(Health(version=__version__, containerd=version.version, runtime="crun"))
+
+    async def containers(self, request: Request) -> Response:
+        return _json(await self._engine.containers())
+
+    async def run(self, request: Request) -> Response:
+        wanted = await _body(request, RunRequest)
+        return _json(await self._engine.run(wanted, report=lambda progress: None), status=201)
+
+    async def inspect(self, request: Request) -> Response:
+        return _json(await self._engine.inspect(request.path_params["name"]))
+
+    async def remove(self, request: Request) -> Response:
+        force = request.query_params.get("force") == "true"
+        return _json(await self._engine.remove(request.path_params["name"], force=force))
+
+    async def start(self, request: Request) -> Response:
+        return _json(await self._engine.start(request.path_params["name"]))
+
+    async def stop(self, request: Request) -> Response:
+        wanted = await _body(request, StopRequest)
+        name = request.path_params["name"]
+        return _json(await self._engine.stop(name, timeout_s=wanted.timeout))
+
+    async def logs(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        await self._engine.inspect(name)
+        tail = _number(request.query_params.get("tail"))
+
+        async def more() -> bool:
+            try:
+                return await self._engine.may_write(name)
+            except NotFound:
+                return False
+
+        follow = more if request.query_params.get("follow") == "true" else None
+        stream = logs.read(self._engine.places.log(name), tail=tail, follow=follow)
+        return StreamingResponse(stream, media_type="application/octet-stream")
+
+    async def exec(self, socket: WebSocket) -> None:
+        await attached.serve(socket, self._engine, socket.path_params["name"])
+
+    async def images(self, request: Request) -> Response:
+        return _json(await self._engine.list_images())
+
+    async def pull(self, request: Request) -> Response:
+        wanted = await _body(request, PullRequest)
+        credentials = None
+        if wanted.username is not None and wanted.password is not None:
+            credentials = (wanted.username, wanted.password)
+
+        async def work(report: Callable[[Progress], None]) -> tuple[str, ...]:
+            pulled = await self._engine.pull(wanted.image, report=report, credentials=credentials)
+            return (pulled,)
+
+        return _events(work)
+
+    async def import_archive(self, request: Request) -> Response:
+        async def work(report: Callable[[Progress], None]) -> tuple[str, ...]:
+            return tuple(await self._engine.import_archive(request.stream(), report=report))
+
+        return _events(work)
+
+    async def remove_image(self, request: Request) -> Response:
+        name = await self._engine.remove_image(request.path_params["name"])
+        return _json(Event(event="removed", images=(name,)))
+
+
+class _Guard:
+    """Lets only those through who may ask: everyone on the Unix socket, over TCP with the token."""
+
+    def __init__(self, app: ASGIApp, token: str | None) -> None:
+        self._app = app
+        self._token = token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection's request."""
+        # uvicorn gives no address for a Unix socket; access to that is the file's mode.
+        over_tcp = scope["type"] in ("http", "websocket") and scope.get("server") is not None
+        if over_tcp and not self._allowed(scope):
+            await self._refuse(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _allowed(self, scope: Scope) -> bool:
+        given = dict(scope["headers"]).get(b"authorization", b"")
+        if self._token is None:
+            return False
+        return hmac.compare_digest(given, f"Bearer {self._token}".encode())
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008, "reason": "wrong token"})
+            return
+        refusal = Problem(error="the token is missing or wrong", hint="is it this machine's?")
+        await _json(refusal, status=401)(scope, receive, send)
+
+
+def _safe(handler: Handler) -> Handler:
+    async def safe(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except BulkheadError as error:
+            status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
+            if status == 500:
+                log.exception("%s %s", request.method, request.url.path)
+            return _json(problem(error), status=status)
+
+    return safe
+
+
+def _json(value: object, *, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+async def _body(request: Request, kind: type[T]) -> T:
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > BODY_LIMIT:
+            raise UserError(f"the request is longer than {BODY_LIMIT} bytes")
+    try:
+        return msgspec.json.decode(bytes(data) or b"{}", type=kind)
+    except msgspec.MsgspecError as error:
+        raise UserError(f"the request cannot be read: {error}") from error
+
+
+def _number(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not text.isdecimal():
+        raise UserError(f"expected a number of lines, got {text!r}")
+    return int(text)
+
+
+def _events(work: Work) -> Response:
+    return StreamingResponse(_lines(work), media_type="application/x-ndjson")
+
+
+async def _lines(work: Work) -> AsyncIterator[bytes]:
+    """Yield one line per event of `work`; it is cancelled when nobody reads any more."""
+    queue: asyncio.Queue[Event | None] = asyncio.Queue()
+
+    def report(progress: Progress) -> None:
+        queue.put_nowait(
+            Event(
+                event=progress.event,
+                what=progress.name or None,
+                done=progress.progress or None,
+                total=progress.total or None,
+            )
+        )
+
+    async def run() -> None:
+        try:
+            queue.put_nowait(Event(event="done", images=await work(report)))
+        except BulkheadError as error:
+            queue.put_nowait(Event(event="failed", problem=problem(error)))
+        finally:
+            queue.put_nowait(None)
+
+    task = asyncio.create_task(run())
+    try:
+        while (event := await queue.get()) is not None:
+            yield msgspec.json.encode(event) + b"\n"
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
