@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from bulkhead.build.debian import release, sources
+from bulkhead.build.debian import directory, release, sources
 from bulkhead.build.debian import version as versions
 from bulkhead.build.debian.resolver import Resolver
 from bulkhead.build.debian.universe import Candidate, Universe, check_pins
@@ -49,27 +49,13 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     def digest(self) -> str:
         """Return the hash by which a lock knows what it was made for.
 
-        The same in every checkout: keys count by their content, and
-        directories of packages by their name.
+        The same in every checkout: keys and directories of packages count
+        by their content, not by their path.
+
+        Raises:
+            UserError: a key or a directory cannot be read.
         """
-        repositories = [
-            (
-                repository.name,
-                DIRECTORY_PREFIX
-                if repository.location.startswith(DIRECTORY_PREFIX)
-                else repository.location,
-                repository.suites,
-                repository.components,
-                sorted(
-                    cert.fingerprint
-                    for cert in release.certificates(repository.keys, where=repository.name)
-                )
-                if repository.keys
-                else [],
-                repository.priority,
-            )
-            for repository in self.repositories
-        ]
+        repositories = [_identity(repository) for repository in self.repositories]
         sets = {name: sorted(set(wanted)) for name, wanted in self.all_sets().items()}
         canonical = msgspec.json.encode(
             [self.architecture, repositories, sets, sorted(set(self.exclude)), self.pins,
@@ -77,6 +63,22 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
             order="sorted",
         )  # fmt: skip
         return hashlib.sha256(canonical).hexdigest()
+
+
+def _identity(repository: Repository) -> list[object]:
+    location = repository.location
+    if location.startswith(DIRECTORY_PREFIX):
+        content = directory.digests(Path(location.removeprefix(DIRECTORY_PREFIX)))
+        location = DIRECTORY_PREFIX + " ".join(content)
+    certs = release.certificates(repository.keys, where=repository.name) if repository.keys else []
+    return [
+        repository.name,
+        location,
+        repository.suites,
+        repository.components,
+        sorted(cert.fingerprint for cert in certs),
+        repository.priority,
+    ]
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):

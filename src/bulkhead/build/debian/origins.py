@@ -30,7 +30,10 @@ class Finder:
 
     def __init__(self, lock: Lock, repositories: Sequence[Repository]) -> None:
         self._repositories = {repository.name: repository for repository in repositories}
-        self._dates = {snapshot.repository: snapshot.date for snapshot in lock.suites}
+        self._dates: dict[str, str] = {}
+        for snapshot in lock.suites:
+            latest = max(snapshot.date, self._dates.get(snapshot.repository, ""))
+            self._dates[snapshot.repository] = latest
         for package in lock.packages:
             if package.repository not in self._repositories:
                 raise UserError(

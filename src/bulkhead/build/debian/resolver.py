@@ -160,16 +160,16 @@ class Resolver:
         if self._candidates(clause):
             return clause
         known = self._universe.candidates(name)
-        if not known:
+        forbidden = self._universe.forbidden(name)
+        if not known and not forbidden:
             hint = self._no_such_package(name)
             raise UserError(f"there is no package {name!r}", where=wanted_by, hint=hint)
-        offered = ", ".join(
-            f"{c.version} ({c.suites[0] if c.suites else c.repository})" for c in known
-        )
+        what = f"in suite {suite!r}" if slash else f"version {version!r}" if equals else "allowed"
+        there = [f"{c.version} ({_origin(c)})" for c in known]
+        there += [f"{c.version} ({_origin(c)}, forbidden by a pin)" for c in forbidden]
         raise UserError(
-            f"there is no {name!r} {'in suite ' + repr(suite) if slash else 'version ' + repr(version)}",
-            where=wanted_by, hint=f"there is: {offered}",
-        )  # fmt: skip
+            f"there is no {name!r} {what}", where=wanted_by, hint=f"there is: {', '.join(there)}"
+        )
 
     def _no_such_package(self, name: str) -> str | None:
         providers = self._universe.providers(Relation(name))
@@ -256,6 +256,10 @@ class Resolver:
             f"{asking} needs {clause}, but {why}", where=wanted_by,
             hint=f"asked for by: {' → '.join([wanted_by, *chain])}",
         )  # fmt: skip
+
+
+def _origin(candidate: Candidate) -> str:
+    return candidate.suites[0] if candidate.suites else candidate.repository
 
 
 def _chain(state: _State, clause: Clause) -> list[str]:

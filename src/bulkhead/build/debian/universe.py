@@ -86,12 +86,19 @@ class Universe:
             self._candidates[name] = self._collect(name)
         return self._candidates[name]
 
-    def _collect(self, name: str) -> list[Candidate]:
-        found = [
+    def forbidden(self, name: str) -> list[Candidate]:
+        """Return the versions that pins forbid."""
+        return [candidate for candidate in self._all(name) if candidate.priority < 0]
+
+    def _all(self, name: str) -> list[Candidate]:
+        return [
             Candidate(record, source, self._priority(record, source))
             for source in self._sources
             for record in source.index.records(name)
         ]
+
+    def _collect(self, name: str) -> list[Candidate]:
+        found = self._all(name)
         # The sort is stable: among equals the first source stays first.
         found.sort(key=lambda c: versions.key(c.version), reverse=True)
         # A pin that prefers another version is a change of the request: it moves what is held.

@@ -8,15 +8,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bulkhead.build.debian import locking
+from bulkhead.build.debian import download, locking
 from bulkhead.build.debian.lockfile import lock_text, parse_lock, read_lock, write_lock
 from bulkhead.build.debian.locking import Change, Request
 from bulkhead.build.debian.relock import Relocked, relock
 from bulkhead.lib.progress import SILENT
 from bulkhead.model.errors import HostError, UserError
 from bulkhead.model.lock import Lock, LockedFile
-from bulkhead.model.repository import Pin
-from tests.support.archive import Archive, serve
+from bulkhead.model.repository import Pin, Repository
+from tests.support.archive import Archive, deb, serve
 
 
 class World:
@@ -245,6 +245,23 @@ def test_lock_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     """The message names the file."""
     with pytest.raises(HostError, match=r"missing/x\.lock: cannot be written"):
         write_lock(tmp_path / "missing" / "x.lock", sample())
+
+
+def test_rebuilt_package_in_a_directory_makes_the_lock_stale(tmp_path: Path) -> None:
+    """One's own package under development is taken again when its bytes change."""
+    repository = Repository(name="own", location=f"dir:{tmp_path}")
+    request = Request(architecture="amd64", repositories=(repository,), packages=("mine",))
+    (tmp_path / "mine.deb").write_bytes(deb("mine", files={"a": b"1"}))
+    cache = tmp_path / "cache"
+    first = relock("x", tmp_path / "x.lock", request, cache=cache, progress=SILENT)
+
+    (tmp_path / "mine.deb").write_bytes(deb("mine", files={"a": b"2"}))
+    second = relock("x", tmp_path / "x.lock", request, cache=cache, progress=SILENT)
+    lock = read_lock(tmp_path / "x.lock")
+    paths = download.fetch(lock, cache=cache, progress=SILENT, repositories=(repository,))
+
+    assert (changed(first), changed(second)) == ([("added", "mine")], [("changed", "mine")])
+    assert paths["mine"].read_bytes() == (tmp_path / "mine.deb").read_bytes()
 
 
 def test_lock_knows_the_request_it_was_made_for(world: World, tmp_path: Path) -> None:

@@ -264,6 +264,18 @@ def test_held_version_is_kept_while_it_fits() -> None:
     assert resolve("a b", main, held={"a": "1", "c": "1"}) == "a=1 b=1 c=2"
 
 
+def test_package_that_a_pin_forbids_is_explained() -> None:
+    """A request that a pin makes impossible says so."""
+    pin = Pin(packages=("a",), version="1", priority=-1)
+
+    with pytest.raises(
+        UserError, match=r"there is no 'a' allowed\n.*there is: 1 \(stable, forbidden by a pin\)"
+    ):
+        resolve("a", source("a 1"), pins=(pin,))
+    with pytest.raises(UserError, match=r"there is no 'a' version '1'"):
+        resolve("a=1", source("a 1\na 2"), pins=(pin,))
+
+
 def test_pin_moves_what_is_held() -> None:
     """A new pin is a changed request: it does not wait for an update."""
     stable, other = source("a 1"), source("a 2", suite="other", priority=100)
