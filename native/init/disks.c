@@ -150,10 +150,12 @@ void find_slot(const uint8_t root_hash[HASH_BYTES], struct slot *slot)
 	struct timespec start, now;
 
 	clock_gettime(CLOCK_MONOTONIC, &start);
-	for (;;) {
+	/*
+	 * Look before drivers are loaded for other controllers: a machine that
+	 * starts from virtio or NVMe need not wait for its empty SATA ports.
+	 */
+	while (!find_on_any_disk(root_hash, slot)) {
 		load_modules_for_devices();
-		if (find_on_any_disk(root_hash, slot))
-			return;
 		clock_gettime(CLOCK_MONOTONIC, &now);
 		if (now.tv_sec - start.tv_sec >= WAIT_SECONDS)
 			fail("the root of this image was not found in %d s: %s", WAIT_SECONDS,
