@@ -25,11 +25,11 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     network: Path = Path("/run/bulkhead/network.sock")
     resolvers: tuple[Path, ...] = (
         Path("/run/systemd/resolve/resolv.conf"),
-        Path("/run/host-resolv.conf"),
         Path("/etc/resolv.conf"),
     )
     """The first that exists says which name servers containers ask."""
-    plugins: Path = Path("/usr/lib/cni")
+    plugins: Path = Path("/run/cni")
+    """The machine's /usr/lib/cni, where the service sees it."""
 
     def log(self, name: str) -> Path:
         """Return a container's log."""
