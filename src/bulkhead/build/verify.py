@@ -1,0 +1,244 @@
+"""Rebuilds an image from what its manifest records, and tells the first difference.
+
+Three questions, in this order: are the files beside the manifest the ones
+that it describes, are this checkout's inputs the ones that the image was made
+from, and do they give the same bytes again. The rebuild uses the manifest's
+lock and no step of an earlier build; only downloads and tools are shared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from bulkhead.build import compare, outputs, pipeline, tools, variants
+from bulkhead.build.pipeline import Plan
+from bulkhead.build.tools import Tools
+from bulkhead.lib.dirs import cache_dir
+from bulkhead.lib.progress import Progress
+from bulkhead.model import manifest as manifests
+from bulkhead.model.errors import UserError
+from bulkhead.model.manifest import Manifest, Output
+
+# Outputs in the order of causes: a different root makes everything after it different.
+ORDER = ("root", "verity", "kernel", "initrd", "uki", "disk")
+SIGNED = ("uki", "disk", "disk-qcow2", "disk-raw-zst")
+# Parts of the cache that hold what was checked by its hash, not what was built.
+SHARED = ("objects", "indexes", "tools")
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be said about one output."""
+
+    kind: str
+    file: str
+    state: str
+    """`same`; `changed` since it was built; `missing`; `differs`: it is as it was built, but
+    rebuilding gives something else; `not compared`."""
+    offset: int | None = None
+    """Of the first byte that differs from the rebuilt file."""
+    detail: str | None = None
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """The outcome."""
+
+    manifest: str
+    root_hash: str
+    rebuilt: bool
+    """False when only the files were checked: on request, or because inputs differ."""
+    inputs: tuple[str, ...]
+    """Inputs that are not those of the image; each makes a rebuild pointless."""
+    findings: tuple[Finding, ...]
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing speaks against the image."""
+        return not self.inputs and all(f.state in ("same", "not compared") for f in self.findings)
+
+
+def find_manifest(path: Path) -> Path:
+    """Return the manifest that belongs to a path: itself, in that directory, or beside that file.
+
+    Raises:
+        UserError: there is none.
+    """
+    if path.is_dir():
+        candidate = path / outputs.MANIFEST
+    else:
+        candidate = path if path.suffix == ".json" else path.parent / outputs.MANIFEST
+    if not path.exists():
+        raise UserError("does not exist", where=str(path))
+    if not candidate.is_file():
+        raise UserError(
+            f"there is no {outputs.MANIFEST} beside it", where=str(path),
+            hint="an image is verified against the manifest that its build wrote",
+        )  # fmt: skip
+    return candidate
+
+
+def verify(
+    path: Path,
+    *,
+    variant: str | None = None,
+    keys: Path | None = None,
+    rebuild: bool = True,
+    progress: Progress,
+) -> Verdict:
+    """Check an image against its manifest, and both against a rebuild.
+
+    Args:
+        path: the manifest, its directory, or a file beside it.
+        variant: name or path, for variants that are not Bulkhead's own.
+        keys: the set that signed the image; without it, what carries a
+            signature is not compared with the rebuild.
+        rebuild: also rebuild; otherwise only check the files' hashes.
+        progress: where to show progress.
+
+    Raises:
+        UserError: no manifest there, or its variant is not known here.
+    """
+    place = find_manifest(path)
+    manifest = manifests.decode(place.read_bytes(), where=str(place))
+    folder = place.parent
+    if path.is_file() and path != place and path.name not in {o.file for o in manifest.outputs}:
+        raise UserError(f"{place.name} does not know it", where=str(path))
+    with progress.task("reading the image", total=sum(o.size for o in manifest.outputs)) as task:
+        found = {o.kind: _check(folder, o, task.advance) for o in manifest.outputs}
+
+    def verdict(
+        findings: Mapping[str, Finding], *, inputs: tuple[str, ...] = (), rebuilt: bool = False
+    ) -> Verdict:
+        return Verdict(
+            manifest=str(place), root_hash=manifest.root_hash, rebuilt=rebuilt, inputs=inputs,
+            findings=tuple(findings[kind] for kind in sorted(findings, key=_order)),
+        )  # fmt: skip
+
+    if not rebuild:
+        return verdict(found)
+    cache = cache_dir()
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix=".verify.") as name:
+        planned = _plan(manifest, Path(name), variant, keys, progress)
+        if problems := input_differences(manifest, planned):
+            return verdict(found, inputs=tuple(problems))
+        again = pipeline.execute(planned, locked=True, progress=progress)
+        made_with = tools.tools("image", cache=cache, progress=progress, locked=True)
+        for kind, finding in found.items():
+            output, rebuilt = manifest.output(kind), again.output(kind)
+            if output is None or rebuilt is None:
+                continue
+            if manifest.signed and keys is None and kind in SIGNED:
+                why = "it is signed; give the keys to compare it"
+                state = "not compared" if finding.state == "same" else finding.state
+                found[kind] = msgspec.structs.replace(finding, state=state, detail=why)
+            else:
+                found[kind] = _compare(
+                    finding, output, rebuilt, folder, planned.out, tools=made_with
+                )
+        return verdict(found, rebuilt=True)
+
+
+def _order(kind: str) -> tuple[int, str]:
+    return (ORDER.index(kind) if kind in ORDER else len(ORDER), kind)
+
+
+def _check(folder: Path, output: Output, advance: Callable[[int], None]) -> Finding:
+    """Compare a file with what the manifest says about it."""
+    path = folder / output.file
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(compare.CHUNK):
+                digest.update(chunk)
+                advance(len(chunk))
+    except FileNotFoundError:
+        return Finding(kind=output.kind, file=output.file, state="missing")
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    size = path.stat().st_size
+    if digest.hexdigest() == output.sha256 and size == output.size:
+        return Finding(kind=output.kind, file=output.file, state="same")
+    detail = f"{size} bytes, should be {output.size}" if size != output.size else None
+    return Finding(kind=output.kind, file=output.file, state="changed", detail=detail)
+
+
+def _plan(
+    manifest: Manifest, scratch: Path, variant: str | None, keys: Path | None, progress: Progress
+) -> Plan:
+    if variant is None and manifest.variant not in variants.names():
+        raise UserError(
+            f"variant {manifest.variant!r} is not one of Bulkhead's own",
+            hint="say where it is: bulkhead verify --variant ./DIR IMAGE",
+        )
+    kinds = {kind: name for name, kind in outputs.FORMATS.items()}
+    formats = tuple(kinds[o.kind] for o in manifest.outputs if o.kind in kinds)
+    cache = scratch / "cache"
+    cache.mkdir()
+    for name in SHARED:
+        (cache_dir() / name).mkdir(exist_ok=True)
+        (cache / name).symlink_to(cache_dir() / name)
+    planned = pipeline.plan(
+        variant or manifest.variant, out=scratch / "out", formats=formats, keys=keys,
+        locked=True, lock=manifest.lock, cache=cache, progress=progress,
+    )  # fmt: skip
+    return msgspec.structs.replace(planned, epoch=manifest.epoch)
+
+
+def input_differences(manifest: Manifest, planned: Plan) -> list[str]:
+    """Return in words which inputs of this checkout are not those of the image."""
+    problems = []
+    if planned.version != manifest.version:
+        problems.append(f"the variant's version is {planned.version}, was {manifest.version}")
+    if planned.arch.debian != manifest.architecture:
+        problems.append(f"architecture {planned.arch.debian}, was {manifest.architecture}")
+    before, now = manifest.builder, planned.builder
+    if now.version != before.version:
+        problems.append(f"this is Bulkhead {now.version}, it was built with {before.version}")
+    elif now.fingerprint != before.fingerprint:
+        problems.append(f"the builder's source is not that of the {before.version} that built it")
+    problems += _differences("tools", before.tools, now.tools)
+    return problems + _differences("", manifest.inputs, planned.inputs)
+
+
+def _differences(what: str, before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    problems = []
+    for name in sorted(before.keys() | now.keys()):
+        label = f"{what} {name!r}".strip()
+        if name not in now:
+            problems.append(f"{label} is gone")
+        elif name not in before:
+            problems.append(f"{label} is new")
+        elif before[name] != now[name]:
+            problems.append(f"{label} has changed")
+    return problems
+
+
+def _compare(
+    finding: Finding, output: Output, rebuilt: Output, folder: Path, out: Path, *, tools: Tools
+) -> Finding:
+    """Say how a file and the rebuilt one differ."""
+    again = out / rebuilt.file
+    if finding.state == "missing":
+        return finding
+    if finding.state == "same" and output.sha256 == rebuilt.sha256:
+        return finding
+    path = folder / output.file
+    offset = compare.first_difference(path, again)
+    detail = finding.detail
+    if offset is not None and output.kind == "root":
+        detail = compare.root_difference(path, again, tools=tools) or (
+            "all files are the same; owners, times or the layout differ"
+        )
+    elif offset is not None and output.kind == "disk":
+        detail = compare.partition_at(again, offset) or "outside of all partitions"
+    state = "changed" if finding.state == "changed" else "differs"
+    if state == "changed" and output.sha256 != rebuilt.sha256:
+        detail = f"{detail or ''}; and a rebuild gives something else than the manifest says".strip(
+            "; "
+        )
+    return msgspec.structs.replace(finding, state=state, offset=offset, detail=detail)
