@@ -158,6 +158,7 @@ class Archive:
 class Server:
     """Serves a directory and remembers what it was asked.
 
+    `redirects` maps a path to where it leads instead.
     `faults` maps a path to what happens to its next requests, in order:
     a status code that is sent instead, or the number of bytes after which
     the connection breaks (negative: counted from the end).
@@ -168,6 +169,7 @@ class Server:
         self.requests: list[tuple[str, str]] = []
         """Path and value of the Range header, or an empty string."""
         self.faults: dict[str, list[tuple[str, int]]] = {}
+        self.redirects: dict[str, str] = {}
 
 
 @contextmanager
@@ -183,9 +185,17 @@ def serve(root: Path) -> Iterator[Server]:
         def do_GET(self) -> None:  # the name that http.server calls
             asked = self.headers.get("Range", "")
             server.requests.append((self.path, asked))
+            if self.path in server.redirects:
+                self.send_response(302)
+                self.send_header("Location", server.redirects[self.path])
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             faults = server.faults.get(self.path, [])
             kind, number = faults.pop(0) if faults else ("", 0)
             file = root / self.path.lstrip("/")
+            if self.path.endswith("/"):
+                file = file / "index.json"
             if kind == "status" or not file.is_file():
                 self.send_response(number or 404)
                 self.send_header("Content-Length", "0")

@@ -58,3 +58,15 @@ def disk(partitions: list[Partition], *, blocks: int = 256, block: int = 512) ->
     image[backup_at * block : backup_at * block + len(rows)] = rows
     image[(blocks - 1) * block : (blocks - 1) * block + len(last)] = last
     return bytes(image)
+
+
+def parse(row: bytes) -> Partition:
+    """Return what a row of a table says."""
+    kind, name, first, last, _, label = struct.unpack("<16s16sQQQ72s", row)
+    return Partition(
+        type=uuid.UUID(bytes_le=kind),
+        id=uuid.UUID(bytes_le=name),
+        first=first,
+        last=last,
+        label=label.decode("utf-16-le").rstrip("\0"),
+    )

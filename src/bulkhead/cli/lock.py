@@ -88,7 +88,7 @@ def _print(report: Relocked, *, seconds: float, dry_run: bool) -> None:
     size = f"{report.packages} packages, {report.download_size / 1e6:.1f} MB"
     if report.written:
         outcome = f"wrote {report.path}"
-    elif report.changes:
+    elif report.changes or report.stale:
         outcome = f"would change {len(report.changes)}; nothing was written"
     else:
         outcome = "nothing to do"

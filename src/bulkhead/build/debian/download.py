@@ -74,7 +74,7 @@ def fetch_files(lock: Lock, *, cache: Path, progress: Progress) -> dict[str, Pat
         RemoteError: a server cannot be reached or no longer has one.
         HostError: no space left.
     """
-    gone = objects.fetch(lock.files, origins.file_urls, cache=cache, progress=progress)
+    gone = objects.fetch(lock.files, origins.FileFinder().urls, cache=cache, progress=progress)
     if gone:
         first = gone[0]
         where = first.url if isinstance(first, LockedFile) else first.path

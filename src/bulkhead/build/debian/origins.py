@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
-from bulkhead.build.debian.transport import bases
+from bulkhead.build.debian import wheels
+from bulkhead.build.debian.transport import Transport, bases
 from bulkhead.lib import mirrors, suggest
 from bulkhead.model.errors import UserError
 from bulkhead.model.lock import Lock, LockedFile, LockedPackage
@@ -69,7 +70,16 @@ def is_snapshot(url: str) -> bool:
     return url.startswith(f"{_snapshot()}/")
 
 
-def file_urls(file: LockedPackage | LockedFile) -> Iterator[str]:
-    """Yield the address of a single file."""
-    assert isinstance(file, LockedFile)
-    yield file.url
+class FileFinder:
+    """Knows the addresses of a lock's single files."""
+
+    def __init__(self) -> None:
+        self._transport = Transport()
+
+    def urls(self, file: LockedPackage | LockedFile) -> Iterator[str]:
+        """Yield the address of a file, or of a wheel in pip's index."""
+        assert isinstance(file, LockedFile)
+        if file.url.startswith(wheels.PREFIX):
+            yield from wheels.urls(file.url, self._transport)
+        else:
+            yield file.url

@@ -24,6 +24,8 @@ class Relocked(msgspec.Struct, frozen=True, kw_only=True):
     download_size: int
     """Of all packages, in bytes."""
     changes: tuple[Change, ...]
+    stale: bool
+    """The file was not there, or did not fit the request."""
     written: bool
     """False when the file was right already, or with `--dry-run`."""
 
@@ -72,6 +74,7 @@ def relock(
         path=str(path),
         packages=len(new.packages),
         download_size=sum(package.size for package in new.packages),
+        stale=old is None or not locking.is_current(old, request),
         changes=tuple(locking.difference(old or _nothing(new), new)),
         written=written,
     )

@@ -7,6 +7,7 @@ to import, so a build that needs no network does not import it.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,7 +53,7 @@ class Transport:
         self.stop = stop or threading.Event()
         self._unreachable: dict[str, Unreachable] = {}
 
-    def get(self, url: str, *, limit: int) -> bytes:
+    def get(self, url: str, *, limit: int, accept: str | None = None) -> bytes:
         """Return the body of `url`, which must not be longer than `limit` bytes.
 
         Raises:
@@ -61,7 +62,7 @@ class Transport:
             RemoteError: it is longer than `limit`.
         """
         for attempt in self.attempts(url):
-            with attempt, self.open(url) as response:
+            with attempt, self.open(url, accept=accept) as response:
                 body = bytearray()
                 for chunk in response.stream(CHUNK):
                     if self.stop.is_set():
@@ -75,21 +76,17 @@ class Transport:
     def attempts(self, url: str) -> Iterator[Attempt]:
         """Yield one context per try; a transfer error inside ends the try, the last one raises."""
         host = urlsplit(url).netloc
-        if host in self._unreachable:
-            raise self._unreachable[host]
         for number in range(1, self.tries + 1):
-            attempt = Attempt(url, last=number == self.tries)
-            try:
-                yield attempt
-            except Unreachable as error:
-                if attempt.before_answer:
-                    self._unreachable[host] = error
-                raise
+            if host in self._unreachable:
+                raise self._unreachable[host]
+            yield Attempt(url, last=number == self.tries, unreachable=self._unreachable)
             if self.stop.wait(0.2 * 3 ** (number - 1)):
                 raise Stopped
 
     @contextmanager
-    def open(self, url: str, *, offset: int = 0) -> Iterator[urllib3.BaseHTTPResponse]:
+    def open(
+        self, url: str, *, offset: int = 0, accept: str | None = None
+    ) -> Iterator[urllib3.BaseHTTPResponse]:
         """Request `url`, from `offset` on if the server can (status 206 then).
 
         Raises:
@@ -99,6 +96,8 @@ class Transport:
         from urllib3.exceptions import HTTPError
 
         headers = {"User-Agent": "bulkhead", "Accept-Encoding": "identity"}
+        if accept:
+            headers["Accept"] = accept
         if offset:
             headers["Range"] = f"bytes={offset}-"
         log.debug("get %s from %d", url, offset)
@@ -119,10 +118,10 @@ class Transport:
 class Attempt:
     """Context of one try of a transfer; swallows errors that may go away by themselves."""
 
-    def __init__(self, url: str, *, last: bool) -> None:
+    def __init__(self, url: str, *, last: bool, unreachable: dict[str, Unreachable]) -> None:
         self._url = url
         self._last = last
-        self.before_answer = False
+        self._unreachable = unreachable
 
     def __enter__(self) -> None:
         return None
@@ -133,27 +132,31 @@ class Attempt:
         if not isinstance(error, HTTPError):
             return False
         log.debug("%s: %s", self._url, error)
-        if self._last:
-            self.before_answer = isinstance(error, MaxRetryError)
-            raise Unreachable(
-                f"cannot be downloaded: {_reason(error)}", where=self._url,
-                hint="check the network; BULKHEAD_MIRROR names another mirror of Debian",
-            ) from error  # fmt: skip
-        return True
+        if not self._last:
+            return True
+        failure = Unreachable(
+            f"cannot be downloaded: {_reason(error)}", where=self._url,
+            hint="check the network; BULKHEAD_MIRROR names another mirror of Debian",
+        )  # fmt: skip
+        if isinstance(error, MaxRetryError):
+            # Not even an answer: everything else from this host would wait as long.
+            self._unreachable[urlsplit(self._url).netloc] = failure
+        raise failure from error
 
 
 def _reason(error: Exception) -> str:
     cause = getattr(error, "reason", None)
     text = str(cause if isinstance(cause, Exception) else error)
     # urllib3 starts its messages with the repr of the connection.
-    return text.rpartition(">: ")[2] or type(error).__name__
+    return re.sub(r"^<?\w*Connection\w*\(.*?\)(?: at 0x\w+)?>?: ", "", text) or type(error).__name__
 
 
 @lru_cache
 def _pool(proxy: str | None) -> urllib3.PoolManager:
     import urllib3
 
-    retries = urllib3.Retry(total=0, redirect=5, raise_on_status=False)
+    # `attempts` does the trying again; a total would count redirects too.
+    retries = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5)
     timeout = urllib3.Timeout(connect=10, read=60)
     if proxy is None:
         return urllib3.PoolManager(maxsize=PARALLEL, retries=retries, timeout=timeout)

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bulkhead.build.debian import download, locking, objects
+from bulkhead.build.debian import download, locking, objects, wheels
 from bulkhead.build.debian.locking import Request
 from bulkhead.lib.progress import SILENT
 from bulkhead.model.errors import HostError, RemoteError, Untrusted, UserError
@@ -319,6 +319,40 @@ def test_single_file_is_fetched_by_its_address(world: World, tmp_path: Path) -> 
     changed = msgspec.structs.replace(lock, files=(msgspec.structs.replace(file, sha256="0" * 64),))
     with pytest.raises(Untrusted, match="kubelet: has SHA-256"):
         download.fetch_files(changed, cache=world.cache, progress=SILENT)
+
+
+def test_wheel_comes_from_the_index_that_pip_uses(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock names a wheel; where the index is, is the machine's business."""
+    monkeypatch.setenv("PIP_INDEX_URL", f"{world.server.url}/simple/")
+    project = tmp_path / "simple" / "some-thing"
+    project.mkdir(parents=True)
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "w.whl").write_bytes(b"wheel")
+    listed = [{"filename": "some_thing-1-py3-none-any.whl", "url": "../../files/w.whl#sha256=0"}]
+    (project / "index.json").write_bytes(msgspec.json.encode({"files": listed}))
+    file = LockedFile(
+        name="some-thing", url="pypi:Some_Thing/1/some_thing-1-py3-none-any.whl", size=5,
+        sha256=hashlib.sha256(b"wheel").hexdigest(),
+    )  # fmt: skip
+    lock = msgspec.structs.replace(world.lock, files=(file,))
+
+    paths = download.fetch_files(lock, cache=world.cache, progress=SILENT)
+
+    assert paths["some-thing"].read_bytes() == b"wheel"
+
+
+def test_index_of_wheels_is_pips(tmp_path: Path) -> None:
+    """The environment goes before pip's configuration files; both are pip's."""
+    (tmp_path / "pip.conf").write_text("[global]\nindex-url = http://b.example/simple/\n")
+    file = {"PIP_CONFIG_FILE": str(tmp_path / "pip.conf")}
+
+    assert (
+        wheels.index({"PIP_INDEX_URL": "http://a.example/simple", **file})
+        == "http://a.example/simple"
+    )
+    assert wheels.index(file, home=tmp_path) == "http://b.example/simple"
 
 
 def fetch_in_a_process(lock: Lock, request: Request, cache: Path) -> None:
