@@ -133,11 +133,13 @@ def tree_difference(a: Path, b: Path, *, only_common: bool = False) -> str | Non
     Args:
         a: the directory in question.
         b: what it should be.
-        only_common: look at paths alone that are in both.
+        only_common: look only at the content of what is in both.
     """
     left, right = dict(_entries(a)), dict(_entries(b))
-    paths = left.keys() & right.keys() if only_common else left.keys() | right.keys()
-    for path in sorted(paths):
+    if only_common:
+        left = {path: (*right[path][:2], left[path][2]) for path in left.keys() & right.keys()}
+        right = {path: right[path] for path in left}
+    for path in sorted(left.keys() | right.keys()):
         if path not in right:
             return f"/{path} should not be there"
         if path not in left:

@@ -147,21 +147,27 @@ def _order(kind: str) -> tuple[int, str]:
     return (ORDER.index(kind) if kind in ORDER else len(ORDER), kind)
 
 
+def digest(path: Path, advance: Callable[[int], None] = lambda _: None) -> str:
+    """Return the SHA-256 of a file, telling `advance` of the bytes that are read."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(compare.CHUNK):
+            found.update(chunk)
+            advance(len(chunk))
+    return found.hexdigest()
+
+
 def _check(folder: Path, output: Output, advance: Callable[[int], None]) -> Finding:
     """Compare a file with what the manifest says about it."""
     path = folder / output.file
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while chunk := file.read(compare.CHUNK):
-                digest.update(chunk)
-                advance(len(chunk))
+        same = digest(path, advance) == output.sha256
+        size = path.stat().st_size
     except FileNotFoundError:
         return Finding(kind=output.kind, file=output.file, state="missing")
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    size = path.stat().st_size
-    if digest.hexdigest() == output.sha256 and size == output.size:
+    if same and size == output.size:
         return Finding(kind=output.kind, file=output.file, state="same")
     detail = f"{size} bytes, should be {output.size}" if size != output.size else None
     return Finding(kind=output.kind, file=output.file, state="changed", detail=detail)

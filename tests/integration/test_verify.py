@@ -1,0 +1,123 @@
+"""`bulkhead verify` on a real image, as built and with changed bytes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bulkhead.build import pipeline, verify
+from bulkhead.build.verify import Finding
+from bulkhead.lib.progress import SILENT
+from bulkhead.model import manifest as manifests
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the standalone variant once, without a disk that would take minutes to copy."""
+    out = tmp_path_factory.mktemp("verify") / "out"
+    pipeline.build_variant("standalone", out=out, formats=("raw.zst",), progress=SILENT)
+    return out
+
+
+@pytest.fixture
+def image(built: Path, tmp_path: Path) -> Iterator[Path]:
+    """Return a copy of the image that a test may change."""
+    yield Path(shutil.copytree(built, tmp_path / "image"))
+    shutil.rmtree(tmp_path / "image")
+
+
+def file_of(image: Path, kind: str) -> Path:
+    """Return the output of a kind."""
+    raw = (image / "manifest.json").read_bytes()
+    output = manifests.decode(raw, where="manifest.json").output(kind)
+    assert output is not None
+    return image / output.file
+
+
+def flip(path: Path, offset: int) -> None:
+    """Change one bit of a file."""
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 1
+    path.write_bytes(data)
+
+
+def bad(verdict: verify.Verdict) -> dict[str, Finding]:
+    """Return what is not the same, by kind."""
+    return {f.kind: f for f in verdict.findings if f.state != "same"}
+
+
+def test_an_image_as_it_was_built_is_good(image: Path) -> None:
+    """Every output is the same when it is built again without the cached steps."""
+    verdict = verify.verify(image, progress=SILENT)
+
+    assert verdict.rebuilt
+    assert verdict.good
+    assert bad(verdict) == {}
+
+
+def test_changed_missing_and_cut_files_are_told(image: Path) -> None:
+    """Each with the place of its first difference; in the root by path."""
+    root, uki, initrd = (file_of(image, kind) for kind in ("root", "uki", "initrd"))
+    flip(root, root.stat().st_size // 2)
+    flip(uki, 5000)
+    initrd.write_bytes(initrd.read_bytes()[:1000])
+    file_of(image, "kernel").unlink()
+
+    verdict = verify.verify(root, progress=SILENT)
+
+    found = bad(verdict)
+    assert not verdict.good
+    assert {kind: (f.state, f.offset) for kind, f in found.items()} == {
+        "root": ("changed", root.stat().st_size // 2),
+        "kernel": ("missing", None),
+        "initrd": ("changed", 1000),
+        "uki": ("changed", 5000),
+    }
+    assert (found["root"].detail or "").startswith("damaged: /usr/")
+
+
+def test_a_quick_look_reads_hashes_only(image: Path) -> None:
+    """Nothing is rebuilt, and a changed file is told all the same."""
+    flip(file_of(image, "verity"), 4096)
+
+    verdict = verify.verify(image, rebuild=False, progress=SILENT)
+
+    assert not verdict.rebuilt
+    assert {kind: f.state for kind, f in bad(verdict).items()} == {"verity": "changed"}
+
+
+def test_a_manifest_of_other_inputs_is_told_instead_of_rebuilt(image: Path) -> None:
+    """A rebuild from other sources would only show that they differ."""
+    path = image / "manifest.json"
+    manifest = manifests.decode(path.read_bytes(), where=str(path))
+    inputs = {**manifest.inputs, "variants/standalone/variant.toml": "0" * 64}
+    path.write_bytes(manifests.encode(msgspec.structs.replace(manifest, inputs=inputs)))
+
+    verdict = verify.verify(image, progress=SILENT)
+
+    assert not verdict.good
+    assert not verdict.rebuilt
+    assert verdict.inputs == ("'variants/standalone/variant.toml' has changed",)
+
+
+def test_a_manifest_that_lies_about_the_root_is_found_out(image: Path) -> None:
+    """File and manifest changed together still differ from what the inputs give."""
+    path = image / "manifest.json"
+    manifest = manifests.decode(path.read_bytes(), where=str(path))
+    initrd = file_of(image, "initrd")
+    flip(initrd, 77)
+    outputs = tuple(
+        msgspec.structs.replace(o, sha256=verify.digest(initrd)) if o.kind == "initrd" else o
+        for o in manifest.outputs
+    )
+    path.write_bytes(manifests.encode(msgspec.structs.replace(manifest, outputs=outputs)))
+
+    verdict = verify.verify(image, progress=SILENT)
+
+    assert {k: (f.state, f.offset) for k, f in bad(verdict).items()} == {"initrd": ("differs", 77)}
