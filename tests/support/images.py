@@ -19,6 +19,8 @@ from bulkhead.model.manifest import Manifest
 from tests.support import gpt
 
 BLOCK = 512
+# Room for the data partition, which the node makes at its first start.
+DISK_SIZE = 4 << 30
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 import zstandard
 
-from bulkhead.build.debian import archive, deb822
+from bulkhead.build.debian import archive, deb822, keep
 from bulkhead.build.debian.space import needs_space
 from bulkhead.build.tree import Entry, Kind, Tree
 from bulkhead.lib import atomicfile
@@ -91,6 +91,7 @@ def unpack(deb: Path, *, sha256: str, cache: Path) -> Package:
     place = cache / "unpacked" / f"{sha256}.{FORMAT}"
     try:
         stored = _DECODER.decode((place / _INDEX).read_bytes())
+        keep.touch(place)
     except FileNotFoundError:
         stored = _unpack(deb, sha256, place)
     return _package(stored, place)

@@ -10,15 +10,12 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
-import os
-import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
-from bulkhead.build.debian import deb822, relations
+from bulkhead.build.debian import deb822, keep, relations
 from bulkhead.lib import atomicfile
 from bulkhead.model.errors import RemoteError
 
@@ -26,7 +23,6 @@ FORMAT = 1
 """Part of the cached files' names: count it up whenever `Record` changes."""
 
 DECOMPRESSORS = {".xz": lzma.decompress, ".gz": gzip.decompress, ".bz2": bz2.decompress}
-KEEP_S = 14 * 24 * 3600
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True):
@@ -120,7 +116,7 @@ def cached(sha256: str, *, cache: Path) -> Index | None:
     path = _path(sha256, cache)
     try:
         found = decode(path.read_bytes())
-        os.utime(path)
+        keep.touch(path)
         return found
     except (FileNotFoundError, msgspec.DecodeError):
         return None
@@ -153,7 +149,7 @@ def _parse(text: str, architecture: str) -> Iterator[Record]:
             )
 
 
-def keep(sha256: str, encoded: bytes, *, cache: Path) -> None:
+def store(sha256: str, encoded: bytes, *, cache: Path) -> None:
     """Remember an encoded index by the hash of the published file."""
     path = _path(sha256, cache)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -162,13 +158,3 @@ def keep(sha256: str, encoded: bytes, *, cache: Path) -> None:
 
 def _path(sha256: str, cache: Path) -> Path:
     return cache / "indexes" / f"{sha256}.{FORMAT}.msgpack"
-
-
-def forget_old(cache: Path) -> None:
-    """Remove indexes that nothing has used for some days: each takes as much as 30 MB."""
-    oldest = time.time() - KEEP_S
-    for path in (cache / "indexes").glob("*.msgpack"):
-        # Another process may be faster.
-        with suppress(FileNotFoundError):
-            if path.stat().st_mtime < oldest:
-                path.unlink()

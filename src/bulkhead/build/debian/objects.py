@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from io import BufferedRandom
 from pathlib import Path
 
-from bulkhead.build.debian import origins
+from bulkhead.build.debian import keep, origins
 from bulkhead.build.debian.space import needs_space
 from bulkhead.build.debian.transport import (
     CHUNK,
@@ -91,9 +91,12 @@ def _wait(jobs: dict[Future[bool], Artifact], stop: threading.Event) -> None:
 
 def _present(path: Path, size: int) -> bool:
     try:
-        return path.stat().st_size == size
+        present = path.stat().st_size == size
     except FileNotFoundError:
         return False
+    if present:
+        keep.touch(path)
+    return present
 
 
 class _Worker:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from bulkhead.build.debian import directory, index, release
+from bulkhead.build.debian import directory, index, keep, release
 from bulkhead.build.debian.index import Index
 from bulkhead.build.debian.release import Release
 from bulkhead.build.debian.transport import Missing, Transport, Unreachable, bases
@@ -72,7 +72,7 @@ def gather(
         except BaseException:
             transport.stop.set()
             raise
-    index.forget_old(cache)
+    keep.forget_old(cache)
     return Offer(
         sources=tuple(source for offer in offers for source in offer.sources),
         snapshots=tuple(snapshot for offer in offers for snapshot in offer.snapshots),
@@ -216,7 +216,7 @@ class _Reader:
             encoded = index.parse(
                 data, suffix=Path(path).suffix, architecture=self._architecture, where=url
             )
-            index.keep(sha256, encoded, cache=self._cache)
+            index.store(sha256, encoded, cache=self._cache)
             return index.decode(encoded)
 
 

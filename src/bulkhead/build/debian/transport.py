@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 CHUNK = 1 << 18
 PARALLEL = 8
+FIRST_PAUSE_S = 0.2
+"""Between the first two tries; each further pause is three times as long."""
 
 
 class Missing(RemoteError):
@@ -80,7 +82,7 @@ class Transport:
             if host in self._unreachable:
                 raise self._unreachable[host]
             yield Attempt(url, last=number == self.tries, unreachable=self._unreachable)
-            if self.stop.wait(0.2 * 3 ** (number - 1)):
+            if self.stop.wait(FIRST_PAUSE_S * 3 ** (number - 1)):
                 raise Stopped
 
     @contextmanager

@@ -11,7 +11,7 @@ from bulkhead.build.debian import version as versions
 from bulkhead.build.debian.index import Record
 from bulkhead.build.debian.relations import Alternatives, Relation
 from bulkhead.build.debian.sources import Source
-from bulkhead.model.errors import UserError
+from bulkhead.model.errors import RemoteError, UserError
 from bulkhead.model.repository import Pin
 
 PRIORITIES = ("required", "important", "standard", "optional", "extra")
@@ -31,20 +31,27 @@ class Candidate:
     def __repr__(self) -> str:
         return f"{self.name} {self.version}"
 
+    def _parse(self, text: str) -> tuple[Alternatives, ...]:
+        try:
+            return relations.parse(text)
+        except RemoteError as error:
+            where = f"{self!r} of repository {self.repository}"
+            raise RemoteError(error.what, where=where) from error
+
     @cached_property
     def depends(self) -> tuple[Alternatives, ...]:
         """What it needs, `Pre-Depends` first."""
-        return relations.parse(self.record.depends)
+        return self._parse(self.record.depends)
 
     @cached_property
     def conflicts(self) -> tuple[Relation, ...]:
         """What it cannot be together with."""
-        return tuple(group[0] for group in relations.parse(self.record.conflicts))
+        return tuple(group[0] for group in self._parse(self.record.conflicts))
 
     @cached_property
     def provides(self) -> tuple[Relation, ...]:
         """What else it counts as; a relation's version is the version that it provides."""
-        return tuple(group[0] for group in relations.parse(self.record.provides))
+        return tuple(group[0] for group in self._parse(self.record.provides))
 
 
 class Universe:

@@ -7,6 +7,7 @@ import hashlib
 import lzma
 import tarfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from bulkhead.build.debian import deb
 from bulkhead.build.debian.space import needs_space
-from bulkhead.build.tree import Kind
+from bulkhead.build.tree import Entry, Kind
 from bulkhead.model.errors import BulkheadError, HostError, Untrusted
 from tests.support import archive
 from tests.support.archive import member
@@ -172,6 +173,24 @@ def test_symbolic_links_are_only_recorded(tmp_path: Path) -> None:
     assert package.tree["etc/mtab"].target == "../../../../proc/mounts"
 
 
+def test_threads_may_unpack_the_same_package_at_once(tmp_path: Path) -> None:
+    """Whoever is first makes the cache's entry; all get the same tree, and nothing is left over."""
+    data = archive.deb("x", files={f"f{number}": b"1" * 5000 for number in range(50)})
+    (tmp_path / "x.deb").write_bytes(data)
+    digest = hashlib.sha256(data).hexdigest()
+
+    def once(_: int) -> dict[str, Entry]:
+        package = deb.unpack(tmp_path / "x.deb", sha256=digest, cache=tmp_path / "cache")
+        return dict(package.tree.items())
+
+    with ThreadPoolExecutor(8) as pool:
+        trees = list(pool.map(once, range(8)))
+
+    assert all(tree == trees[0] for tree in trees)
+    assert len(list((tmp_path / "cache" / "unpacked").iterdir())) == 1
+    assert trees[0]["f7"].read() == b"1" * 5000
+
+
 def test_other_bytes_than_expected_are_refused(tmp_path: Path) -> None:
     """The hash is checked before anything is read."""
     (tmp_path / "x.deb").write_bytes(archive.deb("x"))
@@ -277,6 +296,7 @@ def test_full_disk_is_said_so(tmp_path: Path) -> None:
 SAMPLE = archive.deb("x", files={"a": b"some text"}, scripts={"postinst": b"#!/bin/sh"})
 
 
+@pytest.mark.slow
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -10,7 +10,7 @@ from bulkhead.build.debian import index
 from bulkhead.build.debian.resolver import Resolver, Unsatisfiable
 from bulkhead.build.debian.sources import Source
 from bulkhead.build.debian.universe import Universe
-from bulkhead.model.errors import UserError
+from bulkhead.model.errors import RemoteError, UserError
 from bulkhead.model.repository import Pin
 
 
@@ -154,6 +154,14 @@ def test_missing_dependency_is_explained() -> None:
         resolve("a", source("a 1; Depends: b (>= 2)\nb 1"))
     with pytest.raises(Unsatisfiable, match="a 1 needs b, but there is no such package"):
         resolve("a", source("a 1; Depends: b"))
+
+
+def test_malformed_relation_names_its_package() -> None:
+    """What a repository got wrong is said with the package and the repository."""
+    with pytest.raises(
+        RemoteError, match=r"b 1 of repository main: 'c \[amd64\]' is not a relation"
+    ):
+        resolve("a", source("a 1; Depends: b\nb 1; Depends: c [amd64]"))
 
 
 def test_unknown_package_comes_with_a_suggestion() -> None:

@@ -33,6 +33,7 @@ def test_versions_that_are_written_differently_are_equal(left: str, right: str) 
     assert version.key(left) == version.key(right)
 
 
+@pytest.mark.slow
 @given(left=versions, middle=versions, right=versions)
 def test_order_of_versions_is_an_order(left: str, middle: str, right: str) -> None:
     """Any three versions can be sorted, and exactly one of <<, = and >> holds for two."""
