@@ -137,21 +137,23 @@ class _Worker:
                         return
 
     def _try_urls(self, artifact: Artifact, path: Path, part: BufferedRandom) -> bool:
+        missing = False
         failure: RemoteError | None = None
         for url in self._urls(artifact):
+            # Once a server said that it has left, the others are only asked in passing.
             past = origins.is_snapshot(url)
+            patient = not missing and not past
             try:
-                self._download(url, artifact, part, self._impatient if past else self._transport)
+                self._download(url, artifact, part, self._transport if patient else self._impatient)
             except Missing:
-                continue
+                missing = missing or not past
             except Unreachable as error:
-                # Out of reach: if another server has it, nobody needs to know.
-                if not past:
-                    failure = failure or error
-                continue
-            self._finish(artifact, path, part)
-            return True
-        if failure is not None:
+                failure = failure or error
+            else:
+                self._finish(artifact, path, part)
+                return True
+        # A server that is out of reach matters only if no other one has answered.
+        if failure is not None and not missing:
             raise failure
         return False
 

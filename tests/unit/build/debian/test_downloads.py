@@ -248,6 +248,31 @@ def test_unreachable_snapshot_archive_is_given_up_at_once(
         world.fetch()
 
 
+def test_unreachable_second_mirror_does_not_hide_that_a_package_is_gone(world: World) -> None:
+    """When one mirror says that a package has left, another one's silence changes nothing."""
+    two = next(package for package in world.lock.packages if package.name == "two")
+
+    def urls(_: objects.Artifact) -> Iterator[str]:
+        yield f"{world.server.url}/gone"
+        yield "http://second.invalid/two"
+
+    gone = objects.fetch([two], urls, cache=world.cache, progress=SILENT)
+
+    assert gone == [two]
+
+
+def test_unreachable_mirror_is_replaced_by_the_next(world: World) -> None:
+    """The second mirror is asked when the first is out of reach."""
+    two = next(package for package in world.lock.packages if package.name == "two")
+
+    def urls(_: objects.Artifact) -> Iterator[str]:
+        yield "http://first.invalid/two"
+        yield world.server.url + world.path("two")
+
+    assert objects.fetch([two], urls, cache=world.cache, progress=SILENT) == []
+    assert world.object("two").exists()
+
+
 def test_other_repositories_are_not_looked_up_in_the_snapshot_archive(world: World) -> None:
     """Only Debian's own packages are in Debian's archive of the past."""
     gone(world)
