@@ -279,8 +279,10 @@ def merge(packages: Iterable[Mapping[str, Entry]]) -> Tree:
     tree = Tree()
     for entries in packages:
         for path, entry in entries.items():
-            if entry.kind is not Kind.DIRECTORY and not path.startswith(_UNUSED):
-                tree.put(_merged(path), entry)
+            # base-files has the links of the merged /usr itself.
+            if path in _MERGED or entry.kind is Kind.DIRECTORY or path.startswith(_UNUSED):
+                continue
+            tree.put(_merged(path), entry)
     return tree
 
 
