@@ -48,9 +48,13 @@ class DiskLayout(msgspec.Struct, frozen=True, kw_only=True):
     verity_mib: int = 8
     """The hash tree takes 0.8 % of the root: 4.1 MiB for 512 MiB."""
 
+    data_mib: int = 512
+    """Room for the data partition of a machine that starts from the image as it is; a larger
+    disk gives it more."""
+
     def total_mib(self) -> int:
         """Return the size of the image: all partitions, and 1 MiB for each copy of the table."""
-        return self.esp_mib + 2 * (self.root_mib + self.verity_mib) + 2
+        return self.esp_mib + 2 * (self.root_mib + self.verity_mib) + self.data_mib + 2
 
 
 class Boot(msgspec.Struct, frozen=True, kw_only=True):
