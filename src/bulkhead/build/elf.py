@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
+
+if TYPE_CHECKING:
+    from elftools.elf.elffile import ELFFile
 
 MAGIC = b"\x7fELF"
 DLOPEN_NOTE = 0x407C0C0A
@@ -47,31 +51,32 @@ def read(path: Path) -> Elf | None:
             return None
 
 
-def _describe(elf: object) -> Elf:
+def _describe(file: ELFFile) -> Elf:
     from elftools.elf.dynamic import DynamicSegment
     from elftools.elf.segments import InterpSegment, NoteSegment
 
-    needed: list[str] = []
-    runpath: list[str] = []
+    found: dict[str, list[str]] = {"DT_NEEDED": [], "DT_RUNPATH": [], "DT_RPATH": []}
     dlopen: list[str] = []
     interpreter = None
-    for segment in elf.iter_segments():  # type: ignore[attr-defined]  # pyelftools has no types
+    for segment in file.iter_segments():
         if isinstance(segment, InterpSegment):
             interpreter = segment.get_interp_name()
         elif isinstance(segment, DynamicSegment):
             for tag in segment.iter_tags():
-                if tag.entry.d_tag == "DT_NEEDED":
-                    needed.append(tag.needed)
-                elif tag.entry.d_tag in ("DT_RUNPATH", "DT_RPATH"):
-                    value = tag.runpath if tag.entry.d_tag == "DT_RUNPATH" else tag.rpath
-                    runpath.extend(value.split(":"))
+                # The attribute with the string is named after the tag.
+                if tag.entry.d_tag in found:
+                    text = getattr(tag, tag.entry.d_tag.removeprefix("DT_").lower())
+                    found[tag.entry.d_tag].append(str(text))
         elif isinstance(segment, NoteSegment):
             for note in segment.iter_notes():
-                if note["n_type"] == DLOPEN_NOTE and note["n_name"] == "FDO":
+                # Notes that pyelftools does not know have a number for a type.
+                if str(note["n_type"]) == str(DLOPEN_NOTE) and note["n_name"] == "FDO":
                     dlopen.extend(_names(note["n_descdata"]))
+    runpath = [part for text in found["DT_RUNPATH"] + found["DT_RPATH"] for part in text.split(":")]
     return Elf(
-        needed=tuple(needed), interpreter=interpreter, runpath=tuple(runpath), dlopen=tuple(dlopen)
-    )
+        needed=tuple(found["DT_NEEDED"]), interpreter=interpreter, runpath=tuple(runpath),
+        dlopen=tuple(dlopen),
+    )  # fmt: skip
 
 
 def _names(description: bytes) -> list[str]:

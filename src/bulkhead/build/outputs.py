@@ -7,15 +7,17 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bulkhead.build import disk, formats, image, sbom, tools, verity
+from bulkhead.build import disk, formats, image, sbom, verity
 from bulkhead.build.tools import Tools
+from bulkhead.build.tools import tools as tool_tree
 from bulkhead.lib import atomicfile, suggest
 from bulkhead.lib.progress import Progress
-from bulkhead.model.errors import HostError, UserError
 from bulkhead.model import manifest as manifests
+from bulkhead.model.errors import HostError, UserError
 from bulkhead.model.manifest import Manifest, Output
 
 if TYPE_CHECKING:
@@ -73,9 +75,7 @@ def finished(plan: Plan) -> Manifest | None:
     return manifest
 
 
-def write(
-    plan: Plan, folder: Path, *, tools: Tools, cache: Path, progress: Progress
-) -> Manifest:
+def write(plan: Plan, folder: Path, *, tools: Tools, cache: Path, progress: Progress) -> Manifest:
     """Place all outputs of a plan in its directory, the manifest last.
 
     Raises:
@@ -97,7 +97,7 @@ def _write(plan: Plan, folder: Path, *, tools: Tools, cache: Path, progress: Pro
     found: list[Output] = []
     for kind, name in PARTS.items():
         target = plan.out / f"{stem}.{SUFFIXES[kind]}"
-        _appear(target, lambda scratch, source=folder / name: shutil.copyfile(source, scratch))
+        _appear(target, partial(shutil.copyfile, folder / name))
         found.append(_describe(kind, target))
     with progress.task("making the disk image"):
         raw = plan.out / f"{stem}.raw"
@@ -157,15 +157,12 @@ def _disk(plan: Plan, folder: Path, facts: image.Facts, out: Path, tools: Tools)
 def _convert(
     name: str, raw: Path, target: Path, *, tools: Tools, cache: Path, progress: Progress
 ) -> None:
-    if name == "qcow2":
-        converter = _tool_set("qcow2", cache=cache, progress=progress)
-        _appear(target, lambda scratch: formats.qcow2(raw, scratch, tools=converter))
-    else:
-        _appear(target, lambda scratch: formats.raw_zst(raw, scratch, tools=tools))
-
-
-def _tool_set(name: str, *, cache: Path, progress: Progress) -> Tools:
-    return tools.tools(name, cache=cache, progress=progress)
+    form = formats.Format(name)
+    wanted = formats.TOOL_SETS[form]
+    converter = tools if wanted == tools.name else None
+    if wanted is not None and converter is None:
+        converter = tool_tree(wanted, cache=cache, progress=progress)
+    formats.write(raw, target, form=form, tools=converter)
 
 
 def _mib(text: str | None, default: int) -> int:

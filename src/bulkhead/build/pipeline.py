@@ -55,7 +55,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """Hash of everything that decides the image."""
         certificate = self.keys.db_certificate.read_bytes().hex() if self.keys else None
         variant = (self.resolved.name, self.version, self.epoch)
-        return steps.key(self.inputs, self.builder, lockfile.lock_text(self.lock), variant, certificate)
+        return steps.key(
+            self.inputs, self.builder, lockfile.lock_text(self.lock), variant, certificate
+        )
 
 
 def build_variant(

@@ -115,7 +115,9 @@ def root(
     units.drop_dangling_links(tree)
     units.write(tree, enable=variant.units.enable, mask=variant.units.mask)
     files.write_machine_id(tree)
-    files.write_os_release(tree, name=f"bulkhead-{resolved.name}", variant=resolved.name, version=version)
+    files.write_os_release(
+        tree, name=f"bulkhead-{resolved.name}", variant=resolved.name, version=version
+    )
     linker.write_cache(tree, tools=tools, triplet=arch.triplet)
     return tree
 

@@ -68,7 +68,9 @@ class Selection:
         """Return a package's own rule, else the first one whose key is a pattern that matches."""
         if name in self._rules:
             return self._rules[name]
-        return next((rule for key, rule in self._rules.items() if "*" in key and fnmatch(name, key)), None)
+        return next(
+            (rule for key, rule in self._rules.items() if "*" in key and fnmatch(name, key)), None
+        )
 
     def _take(self, package: Package, *, named: bool) -> None:
         rule = self._rule(package.name)
@@ -121,7 +123,8 @@ class Selection:
             unexplained += [f"    {name}: {', '.join(missing)}"] if missing else []
         if unexplained:
             raise UserError(
-                "packages have maintainer scripts that no rule accounts for:\n" + "\n".join(unexplained),
+                "packages have maintainer scripts that no rule accounts for:\n"
+                + "\n".join(unexplained),
                 hint='read them, then add [rules.NAME] scripts = { postinst = "why it is not needed" }',
             )
 
@@ -139,7 +142,13 @@ class Selection:
 
     def _library(self, soname: str, runpath: Iterable[str], wanted_by: str) -> None:
         triplet = self._arch.triplet
-        for folder in (*runpath, f"usr/lib/{triplet}", "usr/lib", "usr/lib64", f"usr/lib/{triplet}/systemd"):
+        for folder in (
+            *runpath,
+            f"usr/lib/{triplet}",
+            "usr/lib",
+            "usr/lib64",
+            f"usr/lib/{triplet}/systemd",
+        ):
             path = posixpath.normpath(merged(f"{folder}/{soname}"))
             if path in self.tree or path in self._spare:
                 self._fetch(path, wanted_by)
@@ -166,7 +175,11 @@ class Selection:
         """Remove symbolic links below a directory whose target was not chosen."""
         for path in list(self.tree.below(below)):
             entry = self.tree[path]
-            if entry.kind is Kind.SYMLINK and entry.target != "/dev/null" and self.tree.resolve(path) is None:
+            if (
+                entry.kind is Kind.SYMLINK
+                and entry.target != "/dev/null"
+                and self.tree.resolve(path) is None
+            ):
                 self.tree.remove(path)
 
 
@@ -193,7 +206,7 @@ def _pattern(patterns: tuple[str, ...]) -> re.Pattern[str]:
     if not patterns:
         return re.compile(r"(?!)")
     parts = []
-    for pattern in (alternative for pattern in patterns for alternative in _expand(pattern)):
+    for pattern in [one for each in patterns for one in _expand(each)]:
         body = translate(pattern.replace("**", "\0"))
         body = body.replace(".*", "[^/]*").replace(re.escape("\0"), ".*").replace("\0", ".*")
         parts.append(body)

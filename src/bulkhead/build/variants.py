@@ -100,8 +100,13 @@ def _find(name: str, *, beside: Path | None) -> Path:
         path = path / "variant.toml" if path.is_dir() else path
         if path.is_file():
             return path.resolve()
-        raise UserError("no variant there", where=str(path), hint="make one with: bulkhead new NAME")
-    for path in (variants_dir() / name / "variant.toml", variants_dir() / "shared" / f"{name}.toml"):
+        raise UserError(
+            "no variant there", where=str(path), hint="make one with: bulkhead new NAME"
+        )
+    for path in (
+        variants_dir() / name / "variant.toml",
+        variants_dir() / "shared" / f"{name}.toml",
+    ):
         if path.is_file():
             return path
     known = names()
@@ -111,7 +116,9 @@ def _find(name: str, *, beside: Path | None) -> Path:
 
 def _collect(path: Path, chain: list[tuple[Path, Variant]], above: tuple[Path, ...]) -> None:
     if path in above:
-        circle = " → ".join(p.parent.name if p.name == "variant.toml" else p.stem for p in (*above, path))
+        circle = " → ".join(
+            p.parent.name if p.name == "variant.toml" else p.stem for p in (*above, path)
+        )
         raise UserError(f"variants inherit in a circle: {circle}", where=str(path))
     if any(path == done for done, _ in chain):
         return
@@ -141,11 +148,17 @@ def read(path: Path) -> Variant:
     except msgspec.ValidationError as error:
         what, _, at = str(error).partition(" - at ")
         keys = tuple(re.findall(r"[\w-]+", at))
-        raise UserError(f"{'.'.join(keys)}: {what[0].lower()}{what[1:]}", where=_line(text, path, keys)) from error
+        raise UserError(
+            f"{'.'.join(keys)}: {what[0].lower()}{what[1:]}", where=_line(text, path, keys)
+        ) from error
 
 
 def _check_keys(
-    data: dict[str, object], kind: type[msgspec.Struct], text: str, path: Path, above: tuple[str, ...]
+    data: dict[str, object],
+    kind: type[msgspec.Struct],
+    text: str,
+    path: Path,
+    above: tuple[str, ...],
 ) -> None:
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     for key, value in data.items():
@@ -154,22 +167,26 @@ def _check_keys(
                 f"unknown key {'.'.join((*above, key))!r}", where=_line(text, path, (*above, key)),
                 hint=suggest.hint(key, fields) or f"known here: {', '.join(sorted(fields))}",
             )  # fmt: skip
-        for inner, inner_kind in _tables(value, fields[key].type):
-            _check_keys(inner, inner_kind, text, path, (*above, key))
+        for name, inner, inner_kind in _tables(value, fields[key].type):
+            _check_keys(inner, inner_kind, text, path, (*above, key, *name))
 
 
-def _tables(value: object, kind: object) -> list[tuple[dict[str, object], type[msgspec.Struct]]]:
-    """Return the tables inside a value of a declared type, with their types."""
+def _tables(
+    value: object, kind: object
+) -> list[tuple[tuple[str, ...], dict[str, object], type[msgspec.Struct]]]:
+    """Return the tables inside a value of a declared type: further keys, table, its type."""
     candidates = [kind, *getattr(kind, "__args__", ())]
-    struct = next((c for c in candidates if isinstance(c, type) and issubclass(c, msgspec.Struct)), None)
+    struct = next(
+        (c for c in candidates if isinstance(c, type) and issubclass(c, msgspec.Struct)), None
+    )
     if struct is None:
         return []
     if isinstance(value, list):
-        return [(item, struct) for item in value if isinstance(item, dict)]
+        return [((), item, struct) for item in value if isinstance(item, dict)]
     if isinstance(value, dict):
         if getattr(kind, "__origin__", None) is dict:
-            return [(item, struct) for item in value.values() if isinstance(item, dict)]
-        return [(value, struct)]
+            return [((k,), item, struct) for k, item in value.items() if isinstance(item, dict)]
+        return [((), value, struct)]
     return []
 
 
@@ -223,7 +240,9 @@ def _join(parent: dict[str, object], child: object, path: Path) -> dict[str, obj
         if isinstance(value, dict) and isinstance(old, dict):
             result[key] = _join(old, value, path)
         elif isinstance(value, list | tuple):
-            result[key] = _join_lists(list(old) if isinstance(old, list | tuple) else [], list(value), path)
+            result[key] = _join_lists(
+                list(old) if isinstance(old, list | tuple) else [], list(value), path
+            )
         elif value is not None or key not in result:
             result[key] = value
     return result

@@ -22,7 +22,7 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid_u
     pass
 
 
-class Packages(_Table):
+class Packages(_Table, frozen=True):
     """Debian packages, by the tree that they go to."""
 
     host: tuple[str, ...] = ()
@@ -33,7 +33,7 @@ class Packages(_Table):
     """Dependencies that count as satisfied because nothing in the image uses them."""
 
 
-class Kernel(_Table):
+class Kernel(_Table, frozen=True):
     """The kernel, how it is started, and which of its modules are in the image."""
 
     package: str | None = None
@@ -47,7 +47,7 @@ class Kernel(_Table):
     """In the initrd too, but loaded only when a device with a matching modalias is present."""
 
 
-class Units(_Table):
+class Units(_Table, frozen=True):
     """systemd units."""
 
     enable: tuple[str, ...] = ()
@@ -55,7 +55,7 @@ class Units(_Table):
     mask: tuple[str, ...] = ()
 
 
-class Sizes(_Table):
+class Sizes(_Table, frozen=True):
     """Sizes of partitions, with K, M, G or T for powers of 1024; fixed for the life of a node."""
 
     esp: Size | None = None
@@ -64,7 +64,7 @@ class Sizes(_Table):
     verity: Size | None = None
 
 
-class Image(_Table):
+class Image(_Table, frozen=True):
     """The file system of the root."""
 
     compression: str | None = None
@@ -73,7 +73,7 @@ class Image(_Table):
     """Largest physical cluster in bytes."""
 
 
-class File(_Table):
+class File(_Table, frozen=True):
     """A single file from elsewhere, pinned by its hash."""
 
     path: str
@@ -84,7 +84,7 @@ class File(_Table):
     mode: Annotated[str, msgspec.Meta(pattern=r"^0[0-7]{3}$")] = "0644"
 
 
-class Rule(_Table):
+class Rule(_Table, frozen=True):
     """Which files of a package go into the image, and why its scripts need not run."""
 
     keep: tuple[str, ...] | None = None
@@ -95,12 +95,14 @@ class Rule(_Table):
     """For each maintainer script: why it is not needed or what replaces it."""
 
 
-class Variant(_Table):
+class Variant(_Table, frozen=True):
     """One kind of image."""
 
     name: Name | None = None
     description: str | None = None
-    version: Annotated[str, msgspec.Meta(pattern=r"^[0-9]+(\.[0-9]+)*([~+-][a-z0-9.]+)?$")] | None = None
+    version: (
+        Annotated[str, msgspec.Meta(pattern=r"^[0-9]+(\.[0-9]+)*([~+-][a-z0-9.]+)?$")] | None
+    ) = None
     """Of the image; Bulkhead's own version without it."""
     inherit: tuple[str, ...] = ()
     """Variants that this one adds to: names of Bulkhead's own, or paths."""

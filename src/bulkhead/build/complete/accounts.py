@@ -43,9 +43,7 @@ def write(tree: Tree) -> None:
     _check_unique(users)
     _check_unique(groups)
     by_number = sorted(users.values(), key=lambda user: user.number)
-    passwd = [
-        f"{u.name}:x:{u.number}:{u.group}:{u.comment}:{u.home}:{NO_LOGIN}" for u in by_number
-    ]
+    passwd = [f"{u.name}:x:{u.number}:{u.group}:{u.comment}:{u.home}:{NO_LOGIN}" for u in by_number]
     ordered = sorted(groups.values(), key=lambda group: group.number)
     group = [f"{g.name}:x:{g.number}:{','.join(sorted(members.get(g.name, ())))}" for g in ordered]
     tree.put("etc/passwd", file(_lines(passwd)))

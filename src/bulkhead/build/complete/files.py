@@ -50,9 +50,7 @@ def write_machine_id(tree: Tree) -> None:
 
 def write_ca_bundle(tree: Tree, certificates: Mapping[str, Entry]) -> None:
     """Join certificates into the bundle at the path that OpenSSL and Go programs read."""
-    joined = b"".join(
-        entry.read().rstrip() + b"\n" for _, entry in sorted(certificates.items())
-    )
+    joined = b"".join(entry.read().rstrip() + b"\n" for _, entry in sorted(certificates.items()))
     tree.put("etc/ssl/certs/ca-certificates.crt", file(joined, origin="ca-certificates"))
 
 

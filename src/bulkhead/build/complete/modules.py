@@ -48,7 +48,9 @@ class Modules(msgspec.Struct, frozen=True, kw_only=True):
         by_name = [path for path in self.depends if module_name(path) == name]
         pattern = f"kernel/{wanted}"
         found = by_name or [
-            p for p in self.depends if fnmatch.fnmatch(_plain(p), pattern) or _plain(p) == f"{pattern}.ko"
+            p
+            for p in self.depends
+            if fnmatch.fnmatch(_plain(p), pattern) or _plain(p) == f"{pattern}.ko"
         ]
         if not found:
             known = {module_name(path) for path in self.depends}
@@ -125,7 +127,11 @@ def place(
     with tempfile.TemporaryDirectory(prefix="bulkhead-depmod-") as name:
         root = Path(name)
         chosen = [f"{base}/{path}" for path in modules.load_order(wanted)]
-        inputs = [f"{base}/modules.builtin", f"{base}/modules.builtin.modinfo", f"{base}/modules.order"]
+        inputs = [
+            f"{base}/modules.builtin",
+            f"{base}/modules.builtin.modinfo",
+            f"{base}/modules.order",
+        ]
         materialise(kernel, [*chosen, *inputs], root)
         tools.run(
             ["depmod", "-b", str(root), "-m", "/usr/lib/modules", modules.release], writes=[root]

@@ -65,8 +65,7 @@ def _template(name: str) -> str:
 def _install(text: str) -> dict[str, list[str]]:
     section = ""
     found: dict[str, list[str]] = {}
-    for line in text.splitlines():
-        line = line.strip()
+    for line in map(str.strip, text.splitlines()):
         if line.startswith("["):
             section = line
         elif section == "[Install]" and "=" in line and not line.startswith(("#", ";")):
@@ -81,5 +80,7 @@ def drop_dangling_links(tree: Tree) -> None:
         entry = tree.get(path)
         if entry is None or entry.kind is not Kind.SYMLINK or entry.target == "/dev/null":
             continue
-        if tree.resolve(path) is None and _template(posixpath.basename(path)) == posixpath.basename(path):
+        if tree.resolve(path) is None and _template(posixpath.basename(path)) == posixpath.basename(
+            path
+        ):
             tree.remove(path)
