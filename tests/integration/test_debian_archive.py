@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tarfile
 from collections import Counter
 from pathlib import Path
@@ -10,10 +11,11 @@ import pytest
 
 from bulkhead.build.debian import deb, download, locking
 from bulkhead.build.debian.locking import Request
+from bulkhead.build.tools import Tools, tools
 from bulkhead.build.tree import Kind
 from bulkhead.lib import mirrors
+from bulkhead.lib.dirs import cache_dir
 from bulkhead.lib.progress import SILENT
-from bulkhead.lib.run import run
 from bulkhead.model.errors import Untrusted
 from bulkhead.model.lock import Lock
 from bulkhead.model.repository import Repository, debian
@@ -22,6 +24,12 @@ REQUEST = Request(
     architecture="amd64",
     sets={"host": ("systemd", "crun"), "agent": ("python3-msgspec", "python3-starlette")},
 )
+
+
+@pytest.fixture(scope="module")
+def debian_tools() -> Tools:
+    """Return a tree with dpkg."""
+    return tools("bench", cache=cache_dir(), progress=SILENT)
 
 
 @pytest.fixture(scope="module")
@@ -69,15 +77,15 @@ def test_security_suite_needs_its_own_key(cache: Path) -> None:
 
 
 def test_unpacked_packages_are_what_dpkg_deb_unpacks(
-    lock: Lock, debs: dict[str, Path], cache: Path, tmp_path: Path
+    lock: Lock, debs: dict[str, Path], cache: Path, debian_tools: Tools
 ) -> None:
     """Every path, mode, owner, link and byte is as Debian's own tool gives it."""
     for package in lock.packages:
         tree = deb.unpack(debs[package.name], sha256=package.sha256, cache=cache).tree
-        plain = tmp_path / "data.tar"
-        plain.write_bytes(run(["dpkg-deb", "--fsys-tarfile", str(debs[package.name])]).stdout)
+        file = debs[package.name]
+        unpacked = debian_tools.run(["dpkg-deb", "--fsys-tarfile", str(file)], reads=[file]).stdout
         theirs = {}
-        with tarfile.open(plain) as tar:
+        with tarfile.open(fileobj=io.BytesIO(unpacked)) as tar:
             for info in tar:
                 path = info.name.removeprefix("./").removesuffix("/")
                 if path in ("", "."):
@@ -100,15 +108,16 @@ def test_unpacked_packages_are_what_dpkg_deb_unpacks(
 
 
 def test_fields_and_scripts_are_what_dpkg_deb_says(
-    lock: Lock, debs: dict[str, Path], cache: Path
+    lock: Lock, debs: dict[str, Path], cache: Path, debian_tools: Tools
 ) -> None:
     """Control data is read as Debian's own tool reads it."""
     kinds: Counter[str] = Counter()
     for package in lock.packages:
         ours = deb.unpack(debs[package.name], sha256=package.sha256, cache=cache)
-        for field in ("Package", "Version", "Architecture", "Depends", "Description"):
-            theirs = run(["dpkg-deb", "-f", str(debs[package.name]), field]).stdout.decode()
-            assert ours.control.get(field, "").strip() == theirs.strip(), (package.name, field)
+        file = debs[package.name]
+        theirs = debian_tools.run(["dpkg-deb", "-f", str(file)], reads=[file]).stdout.decode()
+        said = "".join(f"{name}: {value}\n" for name, value in ours.control.items())
+        assert said == theirs, package.name
         kinds.update(name for name in ours.scripts if name in deb.SCRIPTS)
 
     assert kinds["postinst"] > 0
