@@ -26,11 +26,15 @@ from bulkhead.model.arch import AMD64, Architecture
 from bulkhead.model.errors import HostError, UserError
 
 LAST_KEY = "ActiveEnterTimestampMonotonic"
-"""The last line that the guest writes when it is ready, see bulkhead-ready.service."""
+"""What the guest writes when containerd answers, see bulkhead-ready.service."""
 
 TAIL_LINES = 25
 _QMP_GRACE_S = 10.0
-_CONTROL = re.compile(r"\x1b\[[0-9;?=]*[a-zA-Z]|\x1b[()][A-Z0-9]|[\x00-\x08\x0b-\x1f]")
+_CONTROL = re.compile(
+    r"\x1b\[[0-9;?=!]*[a-zA-Z]"  # cursor, colours, modes
+    r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # titles and palettes
+    r"|\x1b[()][A-Z0-9]|\x1b[=>cM78]|[\x00-\x08\x0b-\x1f]"
+)
 
 
 def prepare(
@@ -156,6 +160,25 @@ def wait_until_ready(directory: Path, qemu_process: Process, *, timeout_s: float
         os.close(descriptor)
     lines = (line.partition("=") for line in text.splitlines())
     return {key: value.strip() for key, _, value in lines if key}
+
+
+def running_slot(directory: Path) -> str | None:
+    """Return the slot that the guest said it runs from, or None if it has not (yet).
+
+    What was said is taken out of the FIFO: ask once.
+    """
+    try:
+        descriptor = os.open(directory / files.READY_OUT, os.O_RDONLY | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    try:
+        text = os.read(descriptor, 65536).decode(errors="replace")
+    except BlockingIOError:
+        return None
+    finally:
+        os.close(descriptor)
+    match = re.search(r"^slot (\w+)", text, re.MULTILINE)
+    return match[1] if match else None
 
 
 def _read_until_key(directory: Path, qemu_process: Process, ready: int, timeout_s: float) -> str:

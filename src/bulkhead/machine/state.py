@@ -15,7 +15,7 @@ from bulkhead.lib import atomicfile, suggest
 from bulkhead.lib.dirs import state_dir
 from bulkhead.machine import process
 from bulkhead.machine.process import Process
-from bulkhead.machine.spec import Forward, MachineSpec
+from bulkhead.machine.spec import MachineSpec
 from bulkhead.model.channel import Channel
 from bulkhead.model.errors import HostError, UserError
 
@@ -38,12 +38,15 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     variant: str
     version: str
     root_hash: str
+    image_sha256: str
+    """Of the disk image that the overlay is on top of."""
     accelerator_reason: str
     started: float = 0.0
     """When QEMU was started, in seconds since 1970."""
     ready: dict[str, str] | None = None
     """What the guest said when it was ready; None until then."""
     ready_after_s: float | None = None
+    slot: str | None = None
     demo: bool = False
     """The demo container runs."""
 
@@ -83,23 +86,32 @@ def read(name: str) -> Record | None:
     A record of an older Bulkhead that cannot be read counts as none.
     """
     try:
-        return msgspec.json.decode((directory(name) / _RECORD).read_bytes(), type=Record)
+        return decode((directory(name) / _RECORD).read_bytes())
     except (FileNotFoundError, msgspec.DecodeError):
         return None
 
 
 def write(record: Record) -> None:
     """Remember a machine."""
-    data = msgspec.json.format(msgspec.json.encode(record), indent=2)
-    atomicfile.write(directory(record.spec.name) / _RECORD, data, mode=0o600)
+    atomicfile.write(directory(record.spec.name) / _RECORD, encode(record), mode=0o600)
 
 
-def remember_forward(record: Record, forward: Forward) -> Record:
-    """Remember a port that was forwarded while the machine runs."""
-    spec = msgspec.structs.replace(record.spec, forwards=(*record.spec.forwards, forward))
-    changed = msgspec.structs.replace(record, spec=spec)
-    write(changed)
-    return changed
+def encode(record: Record) -> bytes:
+    """Return a record as JSON."""
+    return msgspec.json.format(msgspec.json.encode(record, enc_hook=os.fspath), indent=2)
+
+
+def decode(data: bytes) -> Record:
+    """Read a record.
+
+    Raises:
+        msgspec.DecodeError: it is none.
+    """
+
+    def build(kind: type, value: object) -> object:
+        return kind(value)
+
+    return msgspec.json.decode(data, type=Record, dec_hook=build)
 
 
 def delete(name: str) -> None:

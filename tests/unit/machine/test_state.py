@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from bulkhead.machine import ports, process, state
-from bulkhead.machine.spec import Accelerator, Firmware, Forward, MachineSpec
+from bulkhead.machine.spec import Accelerator, Disk, Firmware, Forward, MachineSpec
 from bulkhead.model.channel import Channel
 from bulkhead.model.errors import HostError, UserError
 
@@ -27,6 +26,7 @@ def remember(name: str, *, running: bool = True) -> state.Record:
         name=name,
         boot=Firmware(),
         accelerator=Accelerator.TCG,
+        disks=(Disk(image=Path("/images/one.raw")),),
         forwards=(Forward(host_port=40001, guest_port=state.CHANNEL_PORT),),
     )
     record = state.Record(
@@ -36,6 +36,7 @@ def remember(name: str, *, running: bool = True) -> state.Record:
         variant="standalone",
         version="1",
         root_hash="0",
+        image_sha256="0",
         accelerator_reason="asked for",
     )
     with state.exclusive(name):
@@ -127,4 +128,4 @@ def test_specs_survive_being_written() -> None:
     """A machine's description is the same after a round trip through JSON."""
     record = remember("one")
 
-    assert msgspec.json.decode(msgspec.json.encode(record), type=state.Record) == record
+    assert state.decode(state.encode(record)) == record

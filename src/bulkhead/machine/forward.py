@@ -1,0 +1,45 @@
+"""Makes a port of a running machine answer on the workstation."""
+
+from __future__ import annotations
+
+import msgspec
+
+from bulkhead.machine import ports, qemu, qmp, state
+from bulkhead.machine.spec import Forward
+from bulkhead.model.errors import HostError
+
+_FIRST_UNPRIVILEGED = 1024
+
+
+def forward(name: str | None, guest_port: int) -> int:
+    """Return the loopback port that leads to a TCP port of the machine; open it if needed.
+
+    It is the same number as in the machine, where that is free.
+
+    Args:
+        name: the machine, see `state.find`.
+        guest_port: the port in the machine.
+
+    Raises:
+        UserError: no such machine runs.
+        HostError: QEMU refused.
+    """
+    with state.exclusive(state.find(name).spec.name) as directory:
+        record = state.find(name)
+        for known in record.spec.forwards:
+            if known.guest_port == guest_port:
+                return known.host_port
+        wish = guest_port if guest_port >= _FIRST_UNPRIVILEGED else 0
+        made = ports.choose(
+            [guest_port], remembered=[Forward(host_port=wish, guest_port=guest_port)]
+        )[0]
+        with qmp.connect(directory) as control:
+            answer = control.monitor(
+                f"hostfwd_add network tcp:{ports.LOOPBACK}:{made.host_port}"
+                f"-{qemu.GUEST_ADDRESS}:{guest_port}"
+            )
+        if answer.strip():
+            raise HostError(f"QEMU did not forward port {guest_port}: {answer.strip()}")
+        spec = msgspec.structs.replace(record.spec, forwards=(*record.spec.forwards, made))
+        state.write(msgspec.structs.replace(record, spec=spec))
+        return made.host_port

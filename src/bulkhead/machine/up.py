@@ -1,0 +1,312 @@
+"""`bulkhead up` and `down`: build a variant, run it as a machine, run a container on it.
+
+The machine lives on when the command has ended. Interrupted before the
+machine is ready, `up` ends what it started.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from pathlib import Path
+
+import msgspec
+
+from bulkhead.build import pipeline
+from bulkhead.build.tools import Tools, tools
+from bulkhead.lib.dirs import cache_dir, repository_root
+from bulkhead.lib.progress import Progress
+from bulkhead.machine import accelerate, demo, files, launch, ports, process, state
+from bulkhead.machine.accelerate import Choice
+from bulkhead.machine.spec import Accelerator, Disk, Firmware, MachineSpec
+from bulkhead.machine.state import Record
+from bulkhead.model.errors import HostError, UserError
+from bulkhead.model.manifest import Manifest
+
+READY_S = {Accelerator.KVM: 90.0, Accelerator.TCG: 420.0}
+"""How long a boot may take; far more than it does, since the workstation may be busy."""
+STOP_S = 45.0
+
+_IMAGE = "image.raw"
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What `bulkhead up` was asked for."""
+
+    variant: str = "standalone"
+    name: str = state.DEFAULT_NAME
+    memory_mib: int = 1024
+    cpus: int = 2
+    disk_size: int = 8 << 30
+    accelerator: str = "auto"
+    demo: bool = True
+    fresh: bool = False
+    """Forget what the machine stored before."""
+    locked: bool = False
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """A running machine, as it is shown to people and printed as JSON."""
+
+    name: str
+    variant: str
+    version: str
+    slot: str | None
+    root_hash: str
+    accelerator: str
+    accelerator_reason: str
+    api: str
+    """Address of the agent; `machine.json` in `directory` has the token."""
+    demo_url: str | None
+    directory: str
+    console: str
+    already_running: bool
+    build_s: float
+    """0 when the machine was running already."""
+    ready_s: float | None
+    """From the start of QEMU until containerd answered."""
+    demo_s: float
+
+
+class Stopped(msgspec.Struct, frozen=True, kw_only=True):
+    """What `bulkhead down` did."""
+
+    name: str
+    was_running: bool
+    clean: bool
+    """The guest powered off by itself."""
+    deleted: bool
+    seconds: float
+
+
+def up(request: Request, *, progress: Progress) -> Status:
+    """Bring a machine up, or say where the one that runs already answers.
+
+    Raises:
+        UserError: the variant or an option is wrong.
+        HostError: the machine does not get ready; it is not left running.
+        RemoteError: packages cannot be had.
+    """
+    with state.exclusive(request.name) as directory:
+        record = state.read(request.name)
+        if record is not None and record.is_running():
+            build_s, already = 0.0, True
+        else:
+            record, build_s = _bring_up(request, directory, record, progress=progress)
+            already = False
+        record = _wait(record, directory, progress=progress, keep=already)
+    started = time.monotonic()
+    if request.demo and not record.demo:
+        demo.start(record, progress=progress)
+        record = msgspec.structs.replace(record, demo=True)
+        with state.exclusive(request.name):
+            state.write(record)
+    return _status(record, already=already, build_s=build_s, demo_s=time.monotonic() - started)
+
+
+def down(name: str | None, *, delete: bool = False) -> Stopped:
+    """Stop a machine; what it stored stays unless `delete`.
+
+    Args:
+        name: the machine's; by default the one that runs, or "bulkhead".
+        delete: remove all that is known about it.
+
+    Raises:
+        UserError: there is no such machine.
+    """
+    started = time.monotonic()
+    name = name or _default_name()
+    if state.read(name) is None and not (delete and state.directory(name).exists()):
+        raise UserError(f"there is no machine {name!r}", hint="see: bulkhead up")
+    with state.exclusive(name) as directory:
+        record = state.read(name)
+        running = record is not None and record.is_running()
+        clean = True
+        if record is not None and record.process is not None:
+            clean = launch.stop(directory, record.process, timeout_s=STOP_S)
+            state.write(msgspec.structs.replace(record, process=None, ready=None, slot=None))
+        if delete:
+            state.delete(name)
+    return Stopped(
+        name=name, was_running=running, clean=clean, deleted=delete,
+        seconds=time.monotonic() - started,
+    )  # fmt: skip
+
+
+def _default_name() -> str:
+    running = [name for name in state.names() if (r := state.read(name)) and r.is_running()]
+    return running[0] if len(running) == 1 else state.DEFAULT_NAME
+
+
+def _bring_up(
+    request: Request, directory: Path, before: Record | None, *, progress: Progress
+) -> tuple[Record, float]:
+    """Build, and start QEMU."""
+    started = time.monotonic()
+    # While the image is built nothing of the machine exists, so an interrupt needs no undoing.
+    manifest = pipeline.build_variant(request.variant, locked=request.locked, progress=progress)
+    build_s = time.monotonic() - started
+    vm = tools("vm", cache=cache_dir(), progress=progress, locked=request.locked)
+    choice = accelerate.choose(request.accelerator, tools=vm, cache=cache_dir(), progress=progress)
+    record = describe(request, manifest, choice, directory=directory, before=before)
+    _place_image(directory, manifest, before, fresh=request.fresh, progress=progress)
+    return _start(record, directory, vm), build_s
+
+
+def describe(
+    request: Request,
+    manifest: Manifest,
+    choice: Choice,
+    *,
+    directory: Path,
+    before: Record | None,
+) -> Record:
+    """Return the machine that will be started; keeps the ports of the one before."""
+    disk = manifest.output("disk")
+    assert disk is not None
+    spec = MachineSpec(
+        name=request.name,
+        boot=Firmware(),
+        accelerator=choice.accelerator,
+        memory_mib=request.memory_mib,
+        cpus=request.cpus,
+        disks=(Disk(image=directory / _IMAGE, size=max(request.disk_size, disk.size)),),
+        forwards=ports.choose(
+            (state.CHANNEL_PORT, demo.PORT), remembered=before.spec.forwards if before else ()
+        ),
+        credentials=(state.TOKEN_CREDENTIAL,),
+        watchdog=True,
+    )
+    return Record(
+        spec=spec,
+        token=before.token if before else secrets.token_hex(32),
+        variant=manifest.variant,
+        version=manifest.version,
+        root_hash=manifest.root_hash,
+        image_sha256=disk.sha256,
+        accelerator_reason=choice.reason,
+        # Containers are on the data partition, and come back with it.
+        demo=False,
+    )
+
+
+def _place_image(
+    directory: Path, manifest: Manifest, before: Record | None, *, fresh: bool, progress: Progress
+) -> None:
+    """Link the image into the machine's directory; drop what was stored on top of another one.
+
+    A link and not a path: the machine's disk stays whole when the next build
+    replaces the image.
+    """
+    disk = manifest.output("disk")
+    assert disk is not None
+    changed = before is None or before.image_sha256 != disk.sha256
+    overlay = directory / files.overlay(0)
+    if changed and before is not None and overlay.exists() and not fresh:
+        progress.notice("the image is another one: what the machine had stored is gone")
+    if changed or fresh:
+        for path in (overlay, directory / files.VARIABLES, directory / _IMAGE):
+            path.unlink(missing_ok=True)
+    if not (directory / _IMAGE).exists():
+        source = repository_root() / "out" / manifest.variant / disk.file
+        try:
+            os.link(source, directory / _IMAGE)
+        except OSError:
+            (directory / _IMAGE).symlink_to(source)
+
+
+def _start(record: Record, directory: Path, vm: Tools) -> Record:
+    """Start QEMU and remember it."""
+    launch.prepare(
+        directory, record.spec, tools=vm,
+        credentials={state.TOKEN_CREDENTIAL: record.token.encode()},
+    )  # fmt: skip
+    qemu = launch.start(directory, record.spec, tools=vm, detached=True)
+    running = msgspec.structs.replace(
+        record, process=process.identify(qemu.pid), started=time.time()
+    )
+    try:
+        state.write(running)
+    except BaseException:
+        qemu.kill()
+        raise
+    return running
+
+
+def _wait(record: Record, directory: Path, *, progress: Progress, keep: bool) -> Record:
+    """Wait until containerd answers; end the machine if that does not happen.
+
+    Args:
+        record: the machine, running.
+        directory: its files.
+        progress: where to show that we wait.
+        keep: it was running before: an interrupt is no reason to end it.
+    """
+    assert record.process is not None
+    if record.ready is not None:
+        return record
+    try:
+        with progress.task("starting the machine"):
+            ready = launch.wait_until_ready(
+                directory, record.process, timeout_s=READY_S[record.spec.accelerator]
+            )
+    except BaseException as error:
+        if not keep:
+            launch.kill(record.process)
+            state.write(msgspec.structs.replace(record, process=None))
+        if isinstance(error, HostError) and record.spec.accelerator is Accelerator.KVM:
+            error.add_note("with --accel tcg the machine needs no KVM")
+        raise
+    record = msgspec.structs.replace(
+        record, ready=ready, ready_after_s=time.time() - record.started
+    )
+    state.write(record)
+    return record
+
+
+def _status(record: Record, *, already: bool, build_s: float, demo_s: float) -> Status:
+    directory = state.directory(record.spec.name)
+    if record.slot is None and (slot := launch.running_slot(directory)):
+        record = msgspec.structs.replace(record, slot=slot)
+        state.write(record)
+    channel = record.channel()
+    return Status(
+        name=record.spec.name,
+        variant=record.variant,
+        version=record.version,
+        slot=record.slot,
+        root_hash=record.root_hash,
+        accelerator=record.spec.accelerator.value,
+        accelerator_reason=record.accelerator_reason,
+        api=f"http://{channel.host}:{channel.port}",
+        demo_url=demo.url(record) if record.demo else None,
+        directory=str(directory),
+        console=str(directory / files.CONSOLE_LOG),
+        already_running=already,
+        build_s=build_s,
+        ready_s=record.ready_after_s,
+        demo_s=demo_s,
+    )
+
+
+def summary(status: Status) -> list[tuple[str, str]]:
+    """Return what people want to know about a machine, line by line."""
+    rows = [("machine", f"{status.name} ({status.variant} {status.version})")]
+    if status.already_running:
+        rows[0] = ("machine", f"{rows[0][1]}, running already")
+    rows += [
+        ("slot", status.slot or "unknown"),
+        ("root hash", status.root_hash),
+        ("accelerator", f"{status.accelerator}: {status.accelerator_reason}"),
+        ("api", status.api),
+    ]
+    if status.demo_url:
+        rows.append(("demo", status.demo_url))
+    rows.append(("console", str(status.console)))
+    if not status.already_running:
+        times = (
+            f"built in {status.build_s:.1f} s, ready {status.ready_s or 0:.1f} s after the start"
+        )
+        rows.append(("time", times + (f", demo {status.demo_s:.1f} s" if status.demo_url else "")))
+    return rows
