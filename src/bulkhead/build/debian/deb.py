@@ -9,6 +9,7 @@ each belongs to; the second `unpack` of a package only reads that index.
 from __future__ import annotations
 
 import hashlib
+import io
 import lzma
 import shutil
 import tarfile
@@ -24,7 +25,7 @@ from bulkhead.build.debian import archive, deb822, keep
 from bulkhead.build.debian.space import needs_space
 from bulkhead.build.tree import Entry, Kind, Tree
 from bulkhead.lib import atomicfile
-from bulkhead.model.errors import Untrusted
+from bulkhead.model.errors import HostError, Untrusted
 
 FORMAT = 1
 """Part of the cached directories' names: count it up whenever `_Stored` changes."""
@@ -86,7 +87,7 @@ def unpack(deb: Path, *, sha256: str, cache: Path) -> Package:
 
     Raises:
         Untrusted: other bytes than expected, or content that no package may have.
-        HostError: no space left.
+        HostError: it cannot be read, or there is no space left.
     """
     place = cache / "unpacked" / f"{sha256}.{FORMAT}"
     try:
@@ -102,8 +103,9 @@ def control(deb: Path) -> dict[str, str]:
 
     Raises:
         Untrusted: it is not a package.
+        HostError: it cannot be read.
     """
-    with deb.open("rb") as file, _refusals(deb):
+    with _open(deb) as file, _refusals(deb):
         return _control(archive.members(file, where=deb)[0])[0]
 
 
@@ -131,7 +133,7 @@ def _package(stored: _Stored, place: Path) -> Package:
 
 
 def _unpack(deb: Path, sha256: str, place: Path) -> _Stored:
-    with deb.open("rb") as file, _refusals(deb):
+    with _open(deb) as file, _refusals(deb):
         actual = hashlib.file_digest(file, "sha256").hexdigest()
         if actual != sha256:
             raise Untrusted(
@@ -147,6 +149,13 @@ def _unpack(deb: Path, sha256: str, place: Path) -> _Stored:
             stored = _Stored(control=fields, scripts=scripts, rows=rows)
             (scratch / _INDEX).write_bytes(msgspec.msgpack.encode(stored))
     return stored
+
+
+def _open(deb: Path) -> io.BufferedReader:
+    try:
+        return deb.open("rb")
+    except OSError as error:
+        raise HostError(f"cannot be read: {error.strerror}", where=str(deb)) from error
 
 
 class _Refused(Exception):  # becomes Untrusted with the file's name

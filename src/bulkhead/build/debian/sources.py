@@ -14,6 +14,7 @@ import msgspec
 from bulkhead.build.debian import directory, index, keep, release
 from bulkhead.build.debian.index import Index
 from bulkhead.build.debian.release import Release
+from bulkhead.build.debian.space import needs_space
 from bulkhead.build.debian.transport import Missing, Transport, Unreachable, bases
 from bulkhead.lib import atomicfile
 from bulkhead.lib.progress import Progress
@@ -22,6 +23,8 @@ from bulkhead.model.lock import SuiteSnapshot
 from bulkhead.model.repository import DIRECTORY_PREFIX, Repository
 
 RELEASE_LIMIT = 16 << 20
+INDEX_SIZE = 32 << 20
+"""About what the largest index takes in the cache."""
 SUFFIXES = (".xz", ".gz", ".bz2", "")
 
 
@@ -124,7 +127,8 @@ class _Reader:
         failures: list[RemoteError] = []
         for base in bases(repository.location):
             try:
-                return self._suite(repository, suite, base)
+                with needs_space(self._cache / "indexes", INDEX_SIZE):
+                    return self._suite(repository, suite, base)
             except (Missing, Unreachable) as error:
                 failures.append(error)
         raise failures[0]

@@ -33,7 +33,7 @@ def needs_space(path: Path, size: int) -> Iterator[None]:
                 f"no space left: it takes about {_megabytes(size)}, {_megabytes(free)} are free",
                 where=str(path), hint="make room, or set BULKHEAD_CACHE to a larger disk",
             ) from error  # fmt: skip
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise HostError(
                 f"cannot be written: {error.strerror}", where=str(path),
                 hint="set BULKHEAD_CACHE to a directory of yours",

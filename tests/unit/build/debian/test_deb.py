@@ -199,6 +199,12 @@ def test_other_bytes_than_expected_are_refused(tmp_path: Path) -> None:
         deb.unpack(tmp_path / "x.deb", sha256="0" * 64, cache=tmp_path / "cache")
 
 
+def test_package_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """A file that cannot be read is an error with its path."""
+    with pytest.raises(HostError, match=r"x\.deb: cannot be read: No such file"):
+        deb.unpack(tmp_path / "x.deb", sha256="0" * 64, cache=tmp_path / "cache")
+
+
 @pytest.mark.parametrize("keep", [0, 5, 40, 70, 0.5, 0.9, 0.999])
 def test_truncated_package_is_refused(tmp_path: Path, keep: float) -> None:
     """A package that ends too early is noticed wherever it ends."""

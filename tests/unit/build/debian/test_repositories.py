@@ -13,7 +13,7 @@ import pytest
 from bulkhead.build.debian import locking, release
 from bulkhead.build.debian.lockfile import lock_text
 from bulkhead.lib.progress import SILENT
-from bulkhead.model.errors import BulkheadError, RemoteError, Untrusted, UserError
+from bulkhead.model.errors import BulkheadError, HostError, RemoteError, Untrusted, UserError
 from bulkhead.model.lock import Lock
 from bulkhead.model.repository import Repository
 from tests.support.archive import Archive, Server, deb, serve
@@ -255,7 +255,8 @@ def test_repository_without_keys_is_refused(world: World) -> None:
         world.lock("hello", repositories=(repository,))
 
 
-def test_flat_repository_is_read(world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize("suite", ["flat/", "./flat/", "/flat/"])
+def test_flat_repository_is_read(world: World, suite: str) -> None:
     """A repository without dists/ works too; its suite is a path that ends in a slash."""
     archive = world.archive
     flat = archive.root / "flat"
@@ -268,10 +269,19 @@ def test_flat_repository_is_read(world: World, tmp_path: Path) -> None:
         pysequoia.sign(archive.key.signer(), signed.encode(), mode=pysequoia.SignatureMode.CLEAR)
     )
     repository = Repository(
-        name="flat", location=world.server.url, suites=("flat/",), keys=(str(archive.key_file),)
+        name="flat", location=world.server.url, suites=(suite,), keys=(str(archive.key_file),)
     )
 
     assert world.lock("hello", repositories=(repository,)).packages[0].repository == "flat"
+
+
+def test_cache_that_cannot_be_written_is_said_so(world: World) -> None:
+    """The message names the place and how to have another."""
+    world.cache.write_text("a file where the cache should be")
+    world.cache.chmod(0o444)
+
+    with pytest.raises(HostError, match=r"(?s)indexes: cannot be written: .*BULKHEAD_CACHE"):
+        world.lock("hello")
 
 
 def test_directory_of_packages_is_a_repository(tmp_path: Path) -> None:
