@@ -32,11 +32,13 @@ def copy_of_checkout(folder: Path) -> Path:
     root = repository_root()
     names = run(["git", "ls-files", "-z"], cwd=root).stdout.decode().split("\0")
     for name in filter(None, names):
-        if (root / name).is_file():
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(root / name, target)
-            target.chmod(0o755 if os.access(root / name, os.X_OK) else 0o664)
+        source, target = root / name, folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_symlink():
+            target.symlink_to(source.readlink())
+        elif source.is_file():
+            shutil.copyfile(source, target)
+            target.chmod(0o755 if os.access(source, os.X_OK) else 0o664)
             os.utime(target, (0, 0))
     return folder
 

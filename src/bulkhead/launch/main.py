@@ -12,8 +12,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-DEVELOPMENT = ("check", "test")
-"""Commands that need the development tools too."""
+DEVELOPMENT = ("check", "test", "python")
+"""Commands that need the development tools too. `python` is that interpreter itself, for
+benchmarks and for people who work on Bulkhead."""
 
 
 def main(root: str, arguments: Sequence[str]) -> int:  # noqa: RET503  # execve does not return
@@ -37,6 +38,9 @@ def main(root: str, arguments: Sequence[str]) -> int:  # noqa: RET503  # execve 
             return code
     environment = {**os.environ, "PYTHONPATH": os.path.join(root, "src")}
     environment.pop("PYTHONHOME", None)
+    if arguments[:1] == ["python"]:
+        environment["PYTHONPATH"] += os.pathsep + root
+        os.execve(python, [python, "-P", *arguments[1:]], environment)
     # -P: the directory one happens to be in must not be able to replace modules.
     os.execve(python, [python, "-P", "-m", "bulkhead", *arguments], environment)
 
