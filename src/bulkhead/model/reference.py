@@ -59,6 +59,12 @@ def is_local(host: str) -> bool:
     return name in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", name) is not None
 
 
+def tag(reference: str) -> str:
+    """Return the tag of a full name; "" if it has only a digest."""
+    name = reference.partition("@")[0].rpartition("/")[2]
+    return name.partition(":")[2]
+
+
 def short_name(reference: str) -> str:
     """Return the last part of the path: what a container is named after."""
     return (

@@ -187,11 +187,12 @@ class Engine:
             await self.containerd.prepare(name, parent=image.snapshot, lease=lease)
             mounts = await self.containerd.mounts(name)
             user = request.user if request.user is not None else image.config.user
+            identity = _identify(user, mounts)
             document = spec.build(
                 request,
                 image.config,
                 name=name,
-                identity=_identify(user, mounts),
+                identity=identity,
                 binds=[
                     *volumes.system_binds(name, self.places),
                     *volumes.binds(request.volumes, self.places),
@@ -203,15 +204,24 @@ class Engine:
                 m.Container(
                     id=name,
                     image=image.name,
-                    runtime=m.Runtime(name=RUNTIME, options=self._options()),
+                    runtime=m.Runtime(name=RUNTIME, options=self._options(identity)),
                     spec=m.Any(type_url=SPEC_TYPE, value=msgspec.json.encode(document)),
                     snapshotter=SNAPSHOTTER,
                     snapshot_key=name,
                 )
             )
 
-    def _options(self) -> m.Any:
-        return wrap(m.RuncOptions(binary_name=self._runtime, systemd_cgroup=self._systemd))
+    def _options(self, identity: accounts.Identity) -> m.Any:
+        # The pipes of its output belong to the container's user, who may then open
+        # /dev/stdout by its name.
+        return wrap(
+            m.RuncOptions(
+                binary_name=self._runtime,
+                systemd_cgroup=self._systemd,
+                io_uid=identity.uid,
+                io_gid=identity.gid,
+            )
+        )
 
     async def _start(self, record: Record) -> None:
         name = record.name

@@ -249,6 +249,8 @@ class Runtime(Message):
 class RuncOptions(Message):
     """containerd.runc.v1.Options: for containerd-shim-runc-v2, whatever runtime it calls."""
 
+    io_uid: Annotated[int, 4] = 0
+    io_gid: Annotated[int, 5] = 0
     binary_name: Annotated[str, 6] = ""
     root: Annotated[str, 7] = ""
     systemd_cgroup: Annotated[bool, 9] = False

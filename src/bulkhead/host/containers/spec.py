@@ -174,7 +174,11 @@ def build(
         "process": made,
         "root": {"path": "rootfs", "readonly": request.read_only},
         "hostname": hostname,
-        "mounts": [*_system_mounts(), *(_bind(bind) for bind in binds)],
+        "mounts": [
+            *_system_mounts(),
+            *(_scratch_mounts() if request.read_only else ()),
+            *(_bind(bind) for bind in binds),
+        ],
         "linux": {
             "cgroupsPath": f"{SLICE}:bulkhead:{name}" if systemd else f"/bulkhead/{name}",
             "namespaces": [
@@ -222,6 +226,20 @@ def _system_mounts() -> list[Json]:
     return [
         {"destination": where, "type": kind, "source": source, "options": list(options)}
         for where, kind, source, options in table
+    ]
+
+
+def _scratch_mounts() -> list[Json]:
+    """Return what nearly every program needs to write to, for a root that is read-only."""
+    options = ["nosuid", "nodev", "size=25%"]
+    return [
+        {
+            "destination": path,
+            "type": "tmpfs",
+            "source": "tmpfs",
+            "options": [*options, f"mode={mode}"],
+        }
+        for path, mode in (("/run", "0755"), ("/tmp", "1777"), ("/var/tmp", "1777"))  # noqa: S108
     ]
 
 

@@ -26,6 +26,8 @@ CHUNK = 32 * 1024  # what containerd's own client sends at most
 UNNAMED = "import.localhost/image"
 """Gives a name to an image whose archive has none: this prefix and the digest."""
 
+IMPORT_LABEL = "bulkhead/import"
+
 Report = Callable[[tm.Progress], None]
 AnyStream = Stream[m.Any, m.Any]
 
@@ -92,14 +94,8 @@ async def import_archive(
     Raises:
         UserError: it is not such an archive, or names no image for this machine.
     """
-    names: list[str] = []
-
-    def note(progress: tm.Progress) -> None:
-        if progress.event == "saved":
-            names.append(progress.name)
-        report(progress)
-
-    stream_name = _name("import")
+    label = _name("import")
+    stream_name = _name("archive")
     async with containerd.stream(stream_name) as stream:
         sending = asyncio.create_task(_send(stream, chunks))
         try:
@@ -110,11 +106,16 @@ async def import_archive(
             )  # fmt: skip
             destination = _store("")
             destination.extra_references = [prefix]
-            await _transfer(containerd, source, destination, note)
+            # Progress tells the names too, but its last events can get lost when containerd
+            # ends that stream.
+            destination.labels = {IMPORT_LABEL: label}
+            await _transfer(containerd, source, destination, report)
         finally:
             sending.cancel()
             with suppress(asyncio.CancelledError, GRPCError, StreamTerminatedError):
                 await sending
+    stored = await containerd.images()
+    names = sorted(image.name for image in stored if image.labels.get(IMPORT_LABEL) == label)
     if not names:
         raise UserError(
             "the archive has no image for this machine",

@@ -1,0 +1,251 @@
+"""Container images from Debian packages, by the code that builds the OS.
+
+`image/containers/NAME/image.toml` says what is in an image, `image.lock`
+beside it which packages exactly. No package script runs, no container engine
+or registry is needed, and the same lock gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from bulkhead.build import oci_archive, steps
+from bulkhead.build.complete import files, linker
+from bulkhead.build.debian import deb, download, lockfile, locking
+from bulkhead.build.debian.locking import Request
+from bulkhead.build.select import Selection
+from bulkhead.build.tools import Tools, tools
+from bulkhead.build.tree import Tree, directory, file
+from bulkhead.lib import suggest
+from bulkhead.lib.dirs import repository_root
+from bulkhead.lib.progress import Progress
+from bulkhead.model import reference
+from bulkhead.model.arch import Architecture
+from bulkhead.model.errors import UserError
+from bulkhead.model.lock import Lock
+from bulkhead.model.variant import Rule
+
+FORMAT = 1
+"""Part of every key: count it up when the same packages become another image."""
+
+_USELESS = ("boot", "efi", "home", "mnt", "media", "srv", "opt", "root")
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
+    """`[config]`: how the image is run."""
+
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    env: dict[str, str] = {}
+    user: str = ""
+    workdir: str = "/"
+    ports: tuple[str, ...] = ()
+    stop_signal: str = ""
+    labels: dict[str, str] = {}
+
+
+class Definition(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"
+):
+    """`image.toml`."""
+
+    name: str
+    tag: str = "latest"
+    description: str = ""
+    packages: tuple[str, ...]
+    exclude: tuple[str, ...] = ()
+    rootfs: str | None = None
+    """Directory beside the file; its content is laid over the packages' files."""
+    rules: dict[str, Rule] = {}
+    users: dict[str, int] = {}
+    """Name: number, of user and group alike. There is always root."""
+    config: Run = Run()
+
+
+class Built(msgspec.Struct, frozen=True, kw_only=True):
+    """An image that was made."""
+
+    path: Path
+    """The archive, for `bulkhead import`."""
+    name: str
+    """Its full name."""
+    digest: str
+    size: int
+    """Bytes of the archive."""
+
+
+def names() -> list[str]:
+    """Return the names of Bulkhead's own images."""
+    return sorted(path.parent.name for path in _home().glob("*/image.toml"))
+
+
+def find(name: str) -> Path:
+    """Return the directory of an image: one of Bulkhead's own, or a path.
+
+    Raises:
+        UserError: there is none.
+    """
+    for path in (_home() / name, Path(name)):
+        if (path / "image.toml").is_file():
+            return path.absolute()
+    raise UserError(f"there is no container image {name!r}", hint=suggest.hint(name, names()))
+
+
+def read(folder: Path) -> Definition:
+    """Read an image's definition.
+
+    Raises:
+        UserError: it cannot be read, or has an unknown key or a wrong value.
+    """
+    path = folder / "image.toml"
+    try:
+        return msgspec.convert(tomllib.loads(path.read_text()), Definition)
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise UserError(f"{error}", where=str(path)) from error
+
+
+def request(definition: Definition, arch: Architecture) -> Request:
+    """Return what an image asks the package resolver for."""
+    return Request(
+        architecture=arch.debian, packages=definition.packages, exclude=definition.exclude
+    )
+
+
+def lock_path(folder: Path) -> Path:
+    """Return where an image's lock is."""
+    return folder / "image.lock"
+
+
+def build(
+    name: str, *, arch: Architecture, cache: Path, progress: Progress, locked: bool = False
+) -> Built:
+    """Make an image, or find the one that was made from the same inputs.
+
+    Args:
+        name: one of Bulkhead's own, or the path of a directory with an image.toml.
+        arch: what it is for.
+        cache: the cache directory; the archive stays there.
+        progress: where to show progress.
+        locked: fail rather than use other packages than the lock's.
+
+    Raises:
+        UserError: the definition is wrong, or (with `locked`) its lock does not fit.
+        RemoteError: packages cannot be downloaded.
+    """
+    folder = find(name)
+    definition = read(folder)
+    wanted = request(definition, arch)
+    lock = _lock(folder, wanted, locked=locked, cache=cache, progress=progress)
+    toolset = tools("image", cache=cache, progress=progress, locked=locked)
+    full = reference.normalize(f"{definition.name}:{definition.tag}")
+    overlay = folder / definition.rootfs if definition.rootfs else None
+
+    def make(out: Path) -> None:
+        lock_used, debs = download.fetch_or_resolve(
+            lock, wanted, cache=cache, progress=progress, locked=locked
+        )
+        with progress.task(f"making the container image {reference.familiar(full)}"):
+            tree = make_tree(
+                definition, _unpack(lock_used, debs, cache=cache), arch=arch, overlay=overlay,
+                tools=toolset,
+            )  # fmt: skip
+            digest = oci_archive.write(
+                tree, out / "image.tar", name=full, config=_config(definition),
+                architecture=arch.oci, epoch=epoch(lock_used), tools=toolset,
+            )  # fmt: skip
+            (out / "digest").write_text(digest)
+
+    inputs = steps.key(
+        FORMAT, definition, lock, toolset.key,
+        steps.folder_fingerprint(overlay) if overlay else None, os.environ.get("SOURCE_DATE_EPOCH"),
+    )  # fmt: skip
+    made = steps.cached(cache, "container-image", inputs, make)
+    path = made / "image.tar"
+    return Built(
+        path=path, name=full, digest=(made / "digest").read_text(), size=path.stat().st_size
+    )
+
+
+def make_tree(
+    definition: Definition,
+    packages: dict[str, deb.Package],
+    *,
+    arch: Architecture,
+    overlay: Path | None,
+    tools: Tools,
+) -> Tree:
+    """Return the image's root.
+
+    Raises:
+        UserError: a rule keeps nothing, a library is missing, or a package has
+            scripts that no rule accounts for.
+    """
+    selection = Selection(arch, definition.rules)
+    selection.add(packages, {item.partition("=")[0] for item in definition.packages})
+    selection.close(())
+    tree = selection.tree
+    files.write_skeleton(tree)
+    for path in _USELESS:
+        if path in tree and not any(True for _ in tree.below(path)):
+            tree.remove(path)
+    tree.put("tmp", directory(mode=0o1777))
+    linker.write_cache(tree, tools=tools, triplet=arch.triplet)
+    users = {"root": 0, **definition.users}
+    lines = [(name, number, "/" if number else "/root") for name, number in users.items()]
+    tree.put(
+        "etc/passwd",
+        file("".join(f"{n}:x:{i}:{i}::{home}:/usr/sbin/nologin\n" for n, i, home in lines)),
+    )
+    tree.put("etc/group", file("".join(f"{name}:x:{number}:\n" for name, number, _ in lines)))
+    if overlay is not None:
+        files.overlay(tree, overlay)
+    return tree
+
+
+def epoch(lock: Lock) -> int:
+    """Return the time of an image: SOURCE_DATE_EPOCH, else that of its newest package index."""
+    if value := os.environ.get("SOURCE_DATE_EPOCH"):
+        return int(value)
+    dates = [datetime.fromisoformat(suite.date) for suite in lock.suites]
+    return int(max((date.astimezone(UTC).timestamp() for date in dates), default=0))
+
+
+def _lock(folder: Path, wanted: Request, *, locked: bool, cache: Path, progress: Progress) -> Lock:
+    path = lock_path(folder)
+    lock = lockfile.read_lock(path) if path.exists() else None
+    if lock is not None and locking.is_current(lock, wanted):
+        return lock
+    if locked:
+        raise UserError("the lock file is missing or does not fit any more", where=str(path))
+    if lock is None:
+        lock = locking.resolve(wanted, cache=cache, progress=progress)
+    else:
+        lock = locking.update(lock, wanted, (), cache=cache, progress=progress)
+    lockfile.write_lock(path, lock)
+    progress.notice(f"wrote {path}: {len(lock.packages)} packages")
+    return lock
+
+
+def _unpack(lock: Lock, debs: dict[str, Path], *, cache: Path) -> dict[str, deb.Package]:
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        jobs = {
+            item.name: pool.submit(deb.unpack, debs[item.name], sha256=item.sha256, cache=cache)
+            for item in lock.packages
+        }
+        return {name: job.result() for name, job in jobs.items()}
+
+
+def _config(definition: Definition) -> oci_archive.Config:
+    return msgspec.convert(msgspec.structs.asdict(definition.config), oci_archive.Config)
+
+
+def _home() -> Path:
+    return repository_root() / "image" / "containers"
