@@ -31,6 +31,7 @@ DEVICE = Path("/dev/kvm")
 LIMIT_S = 8.0
 """With KVM, the firmware needs 1 s to get to its boot menu."""
 _REACHED = b"BdsDxe"
+_WORKS = "works"
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,26 +74,24 @@ def what_is_wrong_with_kvm(
         return f"there is no {device}"
     if not os.access(device, os.R_OK | os.W_OK):
         return f"this user may not open {device} (the group that owns it may)"
-    remembered = cache / "kvm" / f"{process.boot_id()}-{tools.key}-{os.geteuid()}"
     try:
-        answer = remembered.read_text()
+        works = _remembered(tools, cache).read_text() == _WORKS
     except FileNotFoundError:
         with progress.task("trying KVM"):
-            answer = "" if guest_starts(Accelerator.KVM, tools=tools) else _problem(device)
-        remembered.parent.mkdir(parents=True, exist_ok=True)
-        atomicfile.write(remembered, answer)
-    return answer or None
+            works = guest_starts(Accelerator.KVM, tools=tools)
+        _remember(tools, cache, works=works)
+    return None if works else f"{device} exists, but a guest does not start with it"
 
 
-def distrust_kvm(*, tools: Tools, cache: Path) -> None:
-    """Remember that a guest did not start with KVM after all."""
-    atomicfile.write(
-        cache / "kvm" / f"{process.boot_id()}-{tools.key}-{os.geteuid()}", _problem(DEVICE)
-    )
+def _remember(tools: Tools, cache: Path, *, works: bool) -> None:
+    path = _remembered(tools, cache)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomicfile.write(path, _WORKS if works else "fails")
 
 
-def _problem(device: Path) -> str:
-    return f"{device} exists, but a guest does not start with it"
+def _remembered(tools: Tools, cache: Path) -> Path:
+    """Return where the answer is kept for this boot, QEMU and user."""
+    return cache / "kvm" / f"{process.boot_id()}-{tools.key}-{os.geteuid()}"
 
 
 def guest_starts(

@@ -142,7 +142,7 @@ def wait_for_control(directory: Path, qemu_process: Process, *, timeout_s: float
             return
         # Not a sleep: it returns at once when QEMU ends.
         if process.wait_for_end(qemu_process, timeout_s=0.01):
-            raise _ended(directory)
+            raise ended(directory)
         if time.monotonic() > deadline:
             raise HostError("QEMU does not start", where=str(directory / files.ERRORS))
 
@@ -187,7 +187,7 @@ def _read_until_key(directory: Path, qemu_process: Process, ready: int, timeout_
     try:
         qemu_descriptor = os.pidfd_open(qemu_process.pid)
     except ProcessLookupError:
-        raise _ended(directory) from None
+        raise ended(directory) from None
     with selectors.DefaultSelector() as selector:
         selector.register(qemu_descriptor, selectors.EVENT_READ)
         # Nobody writes until QEMU has opened it, and without a writer a FIFO is at its end:
@@ -206,14 +206,14 @@ def _read_until_key(directory: Path, qemu_process: Process, ready: int, timeout_
                 if any(key.fd == ready for key, _ in events):
                     text += os.read(ready, 4096).decode(errors="replace")
                 elif not process.is_alive(qemu_process):
-                    raise _ended(directory)
+                    raise ended(directory)
         finally:
             os.close(writer)
             os.close(qemu_descriptor)
     return text
 
 
-def _ended(directory: Path) -> HostError:
+def ended(directory: Path) -> HostError:
     """Return the error that says why QEMU is gone."""
     errors = _text(directory / files.ERRORS)
     sandbox.raise_failure(errors)

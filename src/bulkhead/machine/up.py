@@ -256,7 +256,7 @@ def _wait(record: Record, directory: Path, *, progress: Progress, keep: bool) ->
             launch.kill(record.process)
             state.write(msgspec.structs.replace(record, process=None))
         if isinstance(error, HostError) and record.spec.accelerator is Accelerator.KVM:
-            error.add_note("with --accel tcg the machine needs no KVM")
+            error.hint = error.hint or "KVM may be to blame: try --accel tcg"
         raise
     record = msgspec.structs.replace(
         record, ready=ready, ready_after_s=time.time() - record.started

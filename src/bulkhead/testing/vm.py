@@ -122,11 +122,17 @@ class VM:
             self.prepare()  # keeps overlays and variables
         self._console = _Console()
         self._qemu = launch.start(self.directory, self.spec, tools=self.tools, detached=False)
-        launch.wait_for_control(self.directory, self.process)
-        with self.control() as control:
-            # The console is connected before the first instruction, so no line is missed.
-            self._console.attach(qmp.open_socket(self.directory, files.CONSOLE_SOCKET))
-            control.execute("cont")
+        qemu = self.process
+        launch.wait_for_control(self.directory, qemu)
+        try:
+            with self.control() as control:
+                # The console is connected before the first instruction, so no line is missed.
+                self._console.attach(qmp.open_socket(self.directory, files.CONSOLE_SOCKET))
+                control.execute("cont")
+        except HostError:
+            if process.wait_for_end(qemu, timeout_s=1):
+                raise launch.ended(self.directory) from None
+            raise
 
     def wait_until_ready(self, *, timeout_s: float = BOOT_LIMIT_S) -> dict[str, str]:
         """Wait until containerd answers; return what bulkhead-ready.service says, by key.
