@@ -14,9 +14,17 @@ from msgspec import Meta
 
 from bulkhead.model.errors import UserError
 
-NAME_PATTERN = r"^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$"
-_IPV4 = r"^(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!$)|$)){4}$"
+# A `$` alone would also match before a newline at the end.
+NAME_PATTERN = r"^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$(?!\n)"
+_IPV4 = r"^(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!$)|$)){4}$(?!\n)"
 Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
+
+
+def is_name(text: str) -> bool:
+    """Tell whether a text can be the name of a container or a volume."""
+    return re.search(NAME_PATTERN, text) is not None
+
+
 PortNumber = Annotated[int, Meta(ge=1, le=65535)]
 
 

@@ -8,7 +8,6 @@ place for.
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
 import shutil
 import signal
@@ -43,7 +42,6 @@ from bulkhead.host.containers.records import Record
 from bulkhead.lib import suggest
 from bulkhead.model import reference
 from bulkhead.model.containers import (
-    NAME_PATTERN,
     Container,
     Ended,
     Image,
@@ -51,6 +49,7 @@ from bulkhead.model.containers import (
     Restart,
     RunRequest,
     State,
+    is_name,
 )
 from bulkhead.model.errors import BulkheadError, UserError
 
@@ -392,7 +391,7 @@ class Engine:
         return msgspec.json.decode((container.spec or m.Any()).value, type=_Spec).process
 
     def _record(self, name: str) -> Record:
-        record = records.load(self.places.records, name) if _is_name(name) else None
+        record = records.load(self.places.records, name) if is_name(name) else None
         if record is None:
             known = records.names(self.places.records)
             raise NotFound(f"there is no container {name!r}", hint=suggest.hint(name, known))
@@ -453,10 +452,6 @@ def _same(mine: Port, theirs: Port) -> bool:
 
 def _made_up_name(image: str) -> str:
     return f"{reference.short_name(image)[:40]}-{secrets.token_hex(3)}"
-
-
-def _is_name(name: str) -> bool:
-    return re.fullmatch(NAME_PATTERN.strip("^$"), name) is not None
 
 
 def _now() -> str:

@@ -28,7 +28,7 @@ from bulkhead.host.containers.cni import Bridge
 from bulkhead.host.containers.places import Places
 from bulkhead.host.containers.records import Record
 from bulkhead.lib.run import CommandFailed
-from bulkhead.model.containers import NAME_PATTERN
+from bulkhead.model.containers import is_name
 from bulkhead.model.errors import Bug, BulkheadError, HostError, UserError
 
 log = logging.getLogger(__name__)
@@ -228,7 +228,7 @@ def _read(connection: socket.socket) -> Request:
     except msgspec.MsgspecError as error:
         raise UserError(f"the request cannot be read: {error}") from error
     # A name becomes a path: nothing but a name may pass.
-    if re.fullmatch(NAME_PATTERN.strip("^$"), request.name) is None:
+    if not is_name(request.name):
         raise UserError("that is no name of a container")
     return request
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import posixpath
-import re
 from pathlib import Path
 
 from bulkhead.host.containers.places import Places
 from bulkhead.host.containers.spec import Bind
-from bulkhead.model.containers import NAME_PATTERN, Volume
+from bulkhead.model.containers import Volume, is_name
 from bulkhead.model.errors import UserError
 
 # The kernel's and the runtime's own; hiding them would undo the sandbox or break it.
@@ -52,7 +51,7 @@ def _target(volume: Volume) -> str:
 
 def _source(volume: Volume, places: Places) -> Path:
     if not volume.source.startswith("/"):
-        if re.fullmatch(NAME_PATTERN.strip("^$"), volume.source) is None:
+        if not is_name(volume.source):
             raise UserError(f"a volume cannot be named {volume.source!r}")
         path = places.volumes / volume.source
         path.mkdir(mode=0o755, parents=True, exist_ok=True)

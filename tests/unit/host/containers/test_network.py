@@ -1,0 +1,128 @@
+"""The privileged program's edge: what it accepts, and the rules it writes."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from bulkhead.host.containers import network, nft, records
+from bulkhead.host.containers.places import Places
+from bulkhead.host.containers.records import Record
+from bulkhead.model.containers import Port, RunRequest
+
+
+def record(name: str) -> Record:
+    """Make a record of a container with one port."""
+    request = RunRequest(image="x", ports=(Port(host=8080, container=80),))
+    return Record(name=name, image="x", request=request, created="2026-01-01T00:00:00Z")
+
+
+def places(tmp_path: Path) -> Places:
+    """Put everything below a directory of the test's."""
+    return Places(
+        records=tmp_path / "records",
+        networks=tmp_path / "networks",
+        namespaces=tmp_path / "netns",
+        resolvers=(tmp_path / "resolv.conf",),
+    )
+
+
+def ask(tmp_path: Path, line: bytes) -> bytes:
+    """Send one line to a real server and return what it answers."""
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        served = network.Network(places(tmp_path), machine=None)
+        thread = threading.Thread(
+            target=network.serve, args=(listener, served), kwargs={"idle_s": 0.2}
+        )
+        thread.start()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            client.sendall(line)
+            client.shutdown(socket.SHUT_WR)
+            answer = client.makefile("rb").readline()
+        thread.join()
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b'{"action": "attach", "name": "../../etc"}\n', b"no name of a container"),
+        (b'{"action": "attach", "name": "a/b"}\n', b"no name of a container"),
+        (b'{"action": "attach", "name": ""}\n', b"no name of a container"),
+        (b'{"action": "attach", "name": "web", "path": "/"}\n', b"cannot be read"),
+        (b'{"action": "attach", "name": "unknown"}\n', b"there is no container"),
+        (b'{"action": "format", "name": "web"}\n', b"there is no action"),
+        (b"x" * 5000, b"not one line"),
+        (b'{"action"', b"not one line"),
+        (b"\n", b"cannot be read"),
+    ],
+)
+def test_refuses_what_is_not_a_request(tmp_path: Path, line: bytes, words: bytes) -> None:
+    """A name becomes a path and an argument: nothing else may pass."""
+    assert words in ask(tmp_path, line)
+
+
+def test_published_ports_are_elements_of_maps() -> None:
+    """Numbers and addresses only, in the form nft reads."""
+    ports = (
+        Port(host=8080, container=80),
+        Port(host=53, container=5353, protocol="udp", address="10.0.0.1"),
+    )
+
+    assert nft.publish(ports, "10.88.0.5") == (
+        "add element inet bulkhead-containers ports { tcp . 8080 : 10.88.0.5 . 80 }\n"
+        "add element inet bulkhead-containers ports-at { 10.0.0.1 . udp . 53 : 10.88.0.5 . 5353 }\n"
+    )
+    assert nft.withdraw(ports) == [
+        "delete element inet bulkhead-containers ports { tcp . 8080 }\n",
+        "delete element inet bulkhead-containers ports-at { 10.0.0.1 . udp . 53 }\n",
+    ]
+
+
+def test_containers_get_name_servers_that_they_can_reach(tmp_path: Path) -> None:
+    """The machine's own resolver on 127.0.0.53 is not one of them."""
+    stub, real = tmp_path / "stub", tmp_path / "real"
+    stub.write_text("nameserver 127.0.0.53\n")
+    real.write_text("# comment\nnameserver 192.0.2.1\nnameserver ::1\nnameserver 2001:db8::1\n")
+
+    found = network.name_servers((tmp_path / "missing", stub, real))
+
+    assert found == ("192.0.2.1", "2001:db8::1")
+
+
+def test_files_of_a_container_keep_their_inode(tmp_path: Path) -> None:
+    """They are bound into it: a replaced file would not be seen there."""
+    where = places(tmp_path)
+    (tmp_path / "resolv.conf").write_text("nameserver 192.0.2.1\n")
+    network.write_files(where, record("web"), "10.88.0.2")
+    hosts = where.files("web") / "hosts"
+    inode = hosts.stat().st_ino
+
+    network.write_files(where, record("web"), "10.88.0.3")
+
+    assert hosts.stat().st_ino == inode
+    assert hosts.read_text().splitlines()[-1] == "10.88.0.3 web"
+    assert (where.files("web") / "resolv.conf").read_text() == "nameserver 192.0.2.1\n"
+
+
+def test_records_survive_and_damage_is_told(tmp_path: Path) -> None:
+    """A record is read back as it was; a broken one is an error that names the file."""
+    from bulkhead.model.errors import HostError
+
+    records.save(tmp_path, record("web"))
+
+    assert records.load(tmp_path, "web") == record("web")
+    assert records.names(tmp_path) == ["web"]
+    assert records.load(tmp_path, "other") is None
+    (tmp_path / "web.json").write_text("{")
+    with pytest.raises(HostError, match=r"web\.json: the record of a container cannot be read"):
+        records.load(tmp_path, "web")
+    records.forget(tmp_path, "web")
+    assert records.names(tmp_path) == []

@@ -1,0 +1,180 @@
+"""What a container may and may not do, as crun is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import msgspec
+import pytest
+
+from bulkhead.host.containers import capabilities, seccomp, spec
+from bulkhead.host.containers.accounts import Identity
+from bulkhead.host.containers.spec import ImageConfig
+from bulkhead.model.containers import Limits, RunRequest
+from bulkhead.model.errors import UserError
+
+IMAGE = ImageConfig(entrypoint=("/entry",), cmd=("serve",), env=("A=1", "B=2"), working_dir="/srv")
+
+
+class _Process(msgspec.Struct, rename="camel"):
+    args: list[str]
+    env: list[str]
+    cwd: str
+    no_new_privileges: bool
+    capabilities: dict[str, list[str]]
+    user: dict[str, object]
+
+
+class _Linux(msgspec.Struct, rename="camel"):
+    cgroups_path: str
+    namespaces: list[dict[str, str]]
+    masked_paths: list[str]
+    readonly_paths: list[str]
+    resources: dict[str, object]
+
+
+class _Spec(msgspec.Struct):
+    process: _Process
+    linux: _Linux
+    mounts: list[dict[str, object]]
+    root: dict[str, object]
+    hostname: str
+
+
+def build(request: RunRequest, *, identity: Identity | None = None) -> _Spec:
+    """Make a specification and read back what crun would."""
+    made = spec.build(
+        request, IMAGE, name="web", identity=identity or Identity(), binds=(),
+        network=Path("/run/netns/web"),
+    )  # fmt: skip
+    return msgspec.json.decode(msgspec.json.encode(made), type=_Spec)
+
+
+def test_is_closed_by_default() -> None:
+    """No new privileges, few capabilities, no devices, own namespaces, nothing writable of /proc/sys."""
+    made = build(RunRequest(image="x"))
+
+    assert made.process.no_new_privileges
+    assert set(made.process.capabilities["bounding"]) == set(capabilities.DEFAULT)
+    assert not {"CAP_SYS_ADMIN", "CAP_NET_RAW", "CAP_MKNOD"} & set(capabilities.DEFAULT)
+    assert {item["type"] for item in made.linux.namespaces} == {
+        "pid", "ipc", "uts", "mount", "cgroup", "network",
+    }  # fmt: skip
+    assert {"type": "network", "path": "/run/netns/web"} in made.linux.namespaces
+    assert {"/proc/kcore", "/proc/keys", "/sys/firmware"} <= set(made.linux.masked_paths)
+    assert {"/proc/sys", "/proc/sysrq-trigger"} <= set(made.linux.readonly_paths)
+    devices = cast("list[dict[str, object]]", made.linux.resources["devices"])
+    assert devices[0] == {"allow": False, "access": "rwm"}
+    assert made.linux.cgroups_path == "bulkhead-containers.slice:bulkhead:web"
+    options = {m["destination"]: cast("list[str]", m["options"]) for m in made.mounts}
+    assert "ro" in options["/sys"]
+    assert "ro" in options["/sys/fs/cgroup"]
+
+
+def test_another_user_has_no_capability_in_effect() -> None:
+    """Only root starts with capabilities."""
+    made = build(RunRequest(image="x"), identity=Identity(uid=1000, gid=1000, groups=(5,)))
+
+    assert made.process.capabilities["effective"] == []
+    assert made.process.user == {"uid": 1000, "gid": 1000, "additionalGids": [5]}
+
+
+def test_limits_reach_the_cgroup() -> None:
+    """Memory without swap, CPU time per period, processes always."""
+    limits = Limits(memory=64 << 20, cpus=1.5, processes=10)
+
+    made = build(RunRequest(image="x", limits=limits))
+
+    assert made.linux.resources["memory"] == {"limit": 64 << 20, "swap": 64 << 20}
+    assert made.linux.resources["cpu"] == {"period": 100_000, "quota": 150_000}
+    assert made.linux.resources["pids"] == {"limit": 10}
+    assert build(RunRequest(image="x")).linux.resources["pids"] == {"limit": 4096}
+
+
+def test_chooses_what_to_run_as_docker_does() -> None:
+    """A command takes the place of the image's; an entry point hides both."""
+    argv = {
+        "image": spec.command(RunRequest(image="x"), IMAGE),
+        "command": spec.command(RunRequest(image="x", command=("a", "b")), IMAGE),
+        "entry": spec.command(RunRequest(image="x", entrypoint=("e",)), IMAGE),
+        "both": spec.command(RunRequest(image="x", entrypoint=("e",), command=("c",)), IMAGE),
+    }
+
+    assert argv == {
+        "image": ["/entry", "serve"], "command": ["/entry", "a", "b"], "entry": ["e"],
+        "both": ["e", "c"],
+    }  # fmt: skip
+    with pytest.raises(UserError, match="does not say what to run"):
+        spec.command(RunRequest(image="x"), ImageConfig())
+
+
+def test_environment_of_the_request_wins() -> None:
+    """PATH and HOSTNAME are always there."""
+    made = build(RunRequest(image="x", env={"B": "3"}, hostname="h"))
+
+    assert made.process.env == [f"PATH={spec.DEFAULT_PATH}", "HOSTNAME=h", "A=1", "B=3"]
+    assert (made.hostname, made.process.cwd) == ("h", "/srv")
+
+
+def test_a_read_only_root_has_room_for_scratch() -> None:
+    """/run and /tmp are memory then."""
+    made = build(RunRequest(image="x", read_only=True))
+
+    assert made.root == {"path": "rootfs", "readonly": True}
+    assert {"/run", "/tmp", "/var/tmp"} <= {m["destination"] for m in made.mounts}
+
+
+def test_capabilities_are_added_and_dropped() -> None:
+    """Short names, ALL, and the exact few of "drop all, add some"."""
+    assert capabilities.choose(add=("net_raw",), drop=("CAP_CHOWN",)) == tuple(
+        sorted({*capabilities.DEFAULT, "CAP_NET_RAW"} - {"CAP_CHOWN"})
+    )
+    assert capabilities.choose(add=("NET_BIND_SERVICE",), drop=("ALL",)) == (
+        "CAP_NET_BIND_SERVICE",
+    )
+    assert set(capabilities.choose(add=("ALL",), drop=())) == set(capabilities.ALL)
+    with pytest.raises(UserError, match="there is no capability 'net_rwa'") as caught:
+        capabilities.choose(add=("net_rwa",), drop=())
+    assert caught.value.hint == "did you mean 'CAP_NET_RAW'?"
+
+
+def _allowed(granted: tuple[str, ...]) -> set[str]:
+    rules = cast("list[dict[str, object]]", seccomp.profile(granted, machine="x86_64")["syscalls"])
+    return {
+        name
+        for rule in rules
+        if rule["action"] == "SCMP_ACT_ALLOW" and "args" not in rule
+        for name in cast("list[str]", rule["names"])
+    }
+
+
+def test_system_calls_that_administer_need_their_capability() -> None:
+    """mount, bpf, reboot, module loading and setns are refused unless granted."""
+    dangerous = {
+        "mount",
+        "bpf",
+        "reboot",
+        "init_module",
+        "setns",
+        "unshare",
+        "keyctl",
+        "io_uring_setup",
+    }
+
+    assert not dangerous & _allowed(capabilities.DEFAULT)
+    assert {"mount", "bpf", "setns", "unshare"} <= _allowed(("CAP_SYS_ADMIN",))
+    assert "reboot" in _allowed(("CAP_SYS_BOOT",))
+    assert {"read", "write", "execve", "futex", "openat"} <= _allowed(())
+
+
+def test_clone_cannot_make_namespaces_and_clone3_says_it_does_not_exist() -> None:
+    """Libc falls back to clone, whose flags a filter can read."""
+    rules = cast("list[dict[str, object]]", seccomp.profile((), machine="x86_64")["syscalls"])
+    clone = next(rule for rule in rules if rule["names"] == ["clone"])
+    clone3 = next(rule for rule in rules if rule["names"] == ["clone3"])
+
+    assert clone["args"] == [
+        {"index": 0, "value": 0x7E020000, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}
+    ]
+    assert clone3 == {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}

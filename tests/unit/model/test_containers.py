@@ -1,0 +1,68 @@
+"""The values that people write for containers."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from bulkhead.model import containers as model
+from bulkhead.model.errors import UserError
+
+
+def test_reads_ports() -> None:
+    """Address and protocol are optional."""
+    assert model.parse_port("8080:80") == model.Port(host=8080, container=80)
+    assert model.parse_port("127.0.0.1:53:5353/udp") == model.Port(
+        host=53, container=5353, protocol="udp", address="127.0.0.1"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["80", "x:y", "0:1", "1:70000", "1:2/sctp", "300.0.0.1:1:2", "1.2.3:1:2", "[::1]:1:2", "", ":",
+     "1:2; flush ruleset", "127.0.0.1\n:1:2"],
+)  # fmt: skip
+def test_refuses_other_ports(text: str) -> None:
+    """What becomes part of a packet rule is a number, a protocol and an IPv4 address."""
+    with pytest.raises(UserError, match="a port mapping cannot be"):
+        model.parse_port(text)
+
+
+def test_reads_volumes_sizes_and_restart_policies() -> None:
+    """The short forms that Docker made familiar."""
+    assert model.parse_volume("data:/var/lib/x:ro") == model.Volume(
+        source="data", target="/var/lib/x", read_only=True
+    )
+    assert model.parse_volume("data:/x") == model.Volume(source="data", target="/x")
+    assert [model.parse_size(t) for t in ("512m", "2g", "1.5k", "100", "1GiB")] == [
+        512 * 1024**2, 2 * 1024**3, 1536, 100, 1024**3,
+    ]  # fmt: skip
+    assert model.parse_restart("on-failure:3") == model.Restart(policy="on-failure", attempts=3)
+    assert model.parse_restart("always") == model.Restart(policy="always")
+
+
+@pytest.mark.parametrize("text", ["", "a", "a:", ":b", "a:/b:rx", "a:/b:ro:x"])
+def test_refuses_other_volumes(text: str) -> None:
+    """A volume has a source and a target."""
+    with pytest.raises(UserError, match="a volume cannot be"):
+        model.parse_volume(text)
+
+
+@pytest.mark.parametrize("text", ["sometimes", "always:3", "on-failure:x", "on-failure:-1", ""])
+def test_refuses_other_restart_policies(text: str) -> None:
+    """Only on-failure counts, and only up."""
+    with pytest.raises(UserError, match="a restart policy cannot be"):
+        model.parse_restart(text)
+
+
+@pytest.mark.parametrize("name", ["Web", "-a", "a/b", "..", ".", "a" * 64, "a\n", ""])
+def test_a_name_is_harmless_as_a_path(name: str) -> None:
+    """Names become files, hosts and cgroups."""
+    with pytest.raises(UserError, match="the container cannot be like that"):
+        model.request(image="x", name=name)
+
+
+def test_unknown_fields_are_refused() -> None:
+    """A misspelt option is an error, not a default."""
+    with pytest.raises(msgspec.ValidationError, match="unknown field `privileged`"):
+        msgspec.json.decode(b'{"image": "x", "privileged": true}', type=model.RunRequest)
