@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from bulkhead.host.containers.places import Places
 
@@ -76,23 +77,27 @@ def _start(path: Path, tail: int | None) -> int:
         return 0
     try:
         with path.open("rb") as file:
-            position = file.seek(0, os.SEEK_END)
-            missing = tail
+            size = file.seek(0, os.SEEK_END)
             # The newline that ends the last line begins no other.
-            end = position - 1
-            while position > 0:
-                step = min(CHUNK, position)
-                position -= step
-                file.seek(position)
-                block = file.read(min(step, max(0, end - position)))
-                for index in range(len(block) - 1, -1, -1):
-                    if block[index] == 0x0A:
-                        missing -= 1
-                        if missing <= 0:
-                            return position + index + 1
-            return 0 if tail > 0 else end + 1
+            return _line_start(file, size - 1, tail) if tail else size
     except FileNotFoundError:
         return 0
+
+
+def _line_start(file: BinaryIO, end: int, lines: int) -> int:
+    """Return the position after the `lines`-th newline before `end`, counted backwards."""
+    position = max(end, 0)
+    while position > 0:
+        step = min(CHUNK, position)
+        position -= step
+        file.seek(position)
+        block = file.read(step)
+        found = len(block)
+        while (found := block.rfind(b"\n", 0, found)) >= 0:
+            lines -= 1
+            if lines == 0:
+                return position + found + 1
+    return 0
 
 
 def bound(directory: Path, *, largest: int = LARGEST, kept: int = KEPT) -> list[str]:
