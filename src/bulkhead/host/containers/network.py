@@ -86,7 +86,8 @@ class Network:
 
     def _attach(self, record: Record) -> Given:
         name, pin = record.name, self._places.namespace(record.name)
-        self.detach(name)
+        if pin.exists() or self._file(name).exists():
+            self.detach(name)  # half of it is left from an interrupted attempt
         try:
             namespaces.make(pin, machine=self._machine)
             address = self._bridge.attach(name, pin)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkhead.host.containers import logs
+from bulkhead.host.containers import logs, shorten
 
 
 def collect(path: Path, *, tail: int | None = None) -> bytes:
@@ -80,7 +80,7 @@ def test_a_long_log_loses_its_beginning_in_place(tmp_path: Path) -> None:
         for number in range(8):
             writer.write(bytes([number]) * block)
 
-        shortened = logs.bound(tmp_path, largest=4 * block, kept=2 * block)
+        shortened = shorten.shorten(tmp_path, largest=4 * block, kept=2 * block)
         writer.write(b"end")
 
     assert shortened == ["big"]
