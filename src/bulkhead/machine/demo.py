@@ -5,17 +5,19 @@ from __future__ import annotations
 import http.client
 import time
 
+from bulkhead.build import oci
 from bulkhead.client.containers import Containers, read_file
 from bulkhead.lib.dirs import cache_dir
 from bulkhead.lib.progress import Progress
 from bulkhead.machine.state import LOOPBACK, Record
+from bulkhead.model.arch import AMD64
 from bulkhead.model.containers import Port, Restart, RunRequest
 from bulkhead.model.errors import HostError
 
 NAME = "demo"
 PORT = 8080
 """Of the machine; the workstation's is chosen when the machine starts."""
-CONTAINER_PORT = 8080
+CONTAINER_PORT = 80
 ANSWER_S = 120.0
 
 
@@ -31,18 +33,17 @@ def start(record: Record, *, progress: Progress) -> None:
         RemoteError: the machine or the container does not answer.
         HostError: the container's image cannot be made.
     """
-    from bulkhead.build.oci import build_image
-
     machine = Containers(record.channel())
     found = {container.name: container for container in machine.list_containers()}
     if NAME not in found:
-        image = build_image("demo", cache=cache_dir(), progress=progress)
+        image = oci.build("demo", arch=AMD64, cache=cache_dir(), progress=progress)
         with progress.task("storing the demo container's image in the machine"):
-            names = machine.import_archive(read_file(image))
+            machine.import_archive(read_file(image.path))
         with progress.task("starting the demo container"):
             machine.run(
                 RunRequest(
-                    image=names[0],
+                    image=image.name,
+                    pull="never",
                     name=NAME,
                     ports=(Port(host=PORT, container=CONTAINER_PORT),),
                     restart=Restart(policy="unless-stopped"),
