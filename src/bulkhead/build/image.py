@@ -57,7 +57,7 @@ def make(out: Path, inputs: Inputs, *, tools: Tools, cache: Path, progress: Prog
         )
         tree = root.root(
             inputs.resolved, inputs.packages["host"], arch=arch, kernel=kernel, agent=agent,
-            version=inputs.version, files_from_elsewhere=inputs.files, tools=tools,
+            version=inputs.version, files_from_elsewhere=inputs.files, tools=tools, cache=cache,
         )  # fmt: skip
     with progress.task("making the root file system"):
         erofs.make(

@@ -76,6 +76,7 @@ def root(
     version: str,
     files_from_elsewhere: Mapping[str, Path],
     tools: Tools,
+    cache: Path,
 ) -> Tree:
     """Make the root of a variant.
 
@@ -88,6 +89,7 @@ def root(
         version: of the image.
         files_from_elsewhere: the variant's single files, by path.
         tools: with ldconfig and depmod.
+        cache: the cache directory.
 
     Raises:
         UserError: the variant asks for something that is not there; see the
@@ -108,7 +110,9 @@ def root(
     wanted = variant.kernel
     # The initrd's modules too: whoever asks for one that is loaded already must find it.
     names = (*wanted.initrd_modules, *wanted.storage_modules, *wanted.modules)
-    modules.place(tree, kernel.tree, kernel.modules, names, tools=tools)
+    modules.place(
+        tree, kernel.tree, kernel.modules, names, key=kernel.key, tools=tools, cache=cache
+    )
     for path, entry in agent.items():
         tree.put(f"{AGENT_ROOT}/{path}" if path else AGENT_ROOT, entry)
     accounts.write(tree)
