@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -58,16 +59,18 @@ def overlay(tree: Tree, folder: Path) -> None:
     """Lay a directory's content over the tree.
 
     Modes are 0755 for directories and executable files and 0644 for all else:
-    a checkout has no others, whatever the umask was. A `.gitkeep` keeps an
-    empty directory and is left out.
+    a checkout has no others, whatever the umask was. An empty directory is
+    left out, because version control does not know it and the next checkout
+    would lack it; a `.gitkeep` in it keeps it, and is left out itself.
     """
     for path in sorted(folder.rglob("*")):
         inside = merged(path.relative_to(folder).as_posix())
         if path.is_symlink():
             tree.put(inside, symlink(str(path.readlink())))
-        elif path.is_dir():
-            if inside not in tree or tree[inside].kind is not Kind.DIRECTORY:
-                tree.put(inside, directory())
-        elif path.name != ".gitkeep":
+        elif path.name == ".gitkeep":
+            above = posixpath.dirname(inside)
+            if above not in tree or tree[above].kind is not Kind.DIRECTORY:
+                tree.put(above, directory())
+        elif path.is_file():
             mode = 0o755 if path.stat().st_mode & 0o100 else 0o644
             tree.put(inside, file_from(path, mode=mode))

@@ -77,3 +77,15 @@ def test_certificates_are_joined_in_order() -> None:
 
     assert one["etc/ssl/certs/ca-certificates.crt"].read() == b"one\ntwo\n"
     assert two["etc/ssl/certs/ca-certificates.crt"].read() == b"one\ntwo\n"
+
+
+def test_an_empty_directory_of_a_checkout_is_not_laid_over(tmp_path: Path) -> None:
+    """Version control does not know it: another checkout would give another image."""
+    (tmp_path / "usr/lib/left-over.d").mkdir(parents=True)
+    (tmp_path / "usr/lib/kept.d").mkdir()
+    (tmp_path / "usr/lib/kept.d/.gitkeep").touch()
+    tree = Tree()
+
+    files.overlay(tree, tmp_path)
+
+    assert list(tree) == ["usr", "usr/lib", "usr/lib/kept.d"]
