@@ -46,6 +46,12 @@ STORAGE = (
 )  # fmt: skip
 
 
+# What the init program has room for (native/init/modules.c).
+MAX_ALIASES = 1024
+MAX_ALIAS_BYTES = 65535
+MAX_LOAD_BYTES = 4095
+
+
 class Module(msgspec.Struct, frozen=True, kw_only=True):
     """A kernel module and what it says about itself in `.modinfo`."""
 
@@ -160,7 +166,8 @@ def make(
         init: another init program, for tests.
 
     Raises:
-        UserError: a module's dependency is missing, or there is no init for `arch`.
+        UserError: a module's dependency is missing, there are more modules than
+            the init program has room for, or there is no init for `arch`.
         HostError: zstd failed.
     """
     archive = BytesIO()
@@ -200,6 +207,7 @@ def _members(
             aliases += [
                 " ".join([pattern, *missing]) for pattern in modules[name].aliases if missing
             ]
+    _check_room(first, aliases)
     members = {
         "dev": cpio.directory(),
         # The kernel opens it as standard input, output and error of /init.
@@ -212,6 +220,15 @@ def _members(
     for name in taken:
         members[f"modules/{name}.ko"] = cpio.file(modules[name].data)
     return members
+
+
+def _check_room(first: Sequence[str], aliases: Sequence[str]) -> None:
+    too_many = len(_lines(first)) > MAX_LOAD_BYTES or len(aliases) > MAX_ALIASES
+    if too_many or len(_lines(aliases)) > MAX_ALIAS_BYTES:
+        raise UserError(
+            f"the initrd has no room for {len(first)} modules and {len(aliases)} device patterns",
+            hint="leave out modules that only few machines need to find their root",
+        )
 
 
 def _lines(lines: Iterable[str]) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from bulkhead.build import initrd
@@ -58,3 +60,11 @@ def test_something_else_than_a_module_is_refused() -> None:
     """A file that is no ELF file is named."""
     with pytest.raises(UserError, match=r"x\.ko: not a kernel module"):
         initrd.read_module(b"hello", where="x.ko")
+
+
+def test_more_patterns_than_init_has_room_for_are_refused() -> None:
+    """The init program would drop the rest without a word."""
+    many = Module(name="many", data=b"", aliases=tuple(f"pci:{n}*" for n in range(1025)))
+
+    with pytest.raises(UserError, match="no room for 0 modules and 1025 device patterns"):
+        initrd._members(Path(__file__), found(many), (), ("many",))  # no tools needed
