@@ -1,0 +1,237 @@
+"""Containers on a booted machine: as a workstation sees them, and after a restart.
+
+One machine serves all tests here; the last one restarts it.
+"""
+
+from __future__ import annotations
+
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from bulkhead.build import oci
+from bulkhead.client.connection import Conflict, Missing
+from bulkhead.client.containers import Containers, read_file
+from bulkhead.client.exec import Attachment
+from bulkhead.lib.dirs import cache_dir
+from bulkhead.lib.progress import SILENT
+from bulkhead.model.arch import AMD64
+from bulkhead.model.channel import Channel
+from bulkhead.model.containers import (
+    Container,
+    ExecRequest,
+    Limits,
+    Port,
+    Restart,
+    RunRequest,
+    Volume,
+)
+from bulkhead.model.errors import BulkheadError, RemoteError, UserError
+from bulkhead.testing.vm import VM
+from tests.support import containers as archives
+from tests.support import images
+
+pytestmark = pytest.mark.timeout(600)
+
+TOKEN = "0123456789abcdef" * 4
+CHANNEL, WEB = 7433, 8080
+BUSYBOX = "bulkhead/busybox"
+
+
+class Convert(Protocol):
+    """Turns an OCI archive into another kind."""
+
+    def __call__(self, source: Path, target: Path, *, name: str) -> None:
+        """Write `target`, with the image under `name`."""
+
+
+@pytest.fixture(scope="module")
+def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VM]:
+    """Start the standalone image with the channel's secret."""
+    image = images.build(tmp_path_factory.mktemp("standalone"))
+    with VM(
+        image=image.disk,
+        disk_size=images.DISK_SIZE,
+        forwards=(CHANNEL, WEB),
+        credentials={"bulkhead.channel-token": TOKEN.encode()},
+    ) as machine:
+        machine.wait_until_ready()
+        yield machine
+
+
+def reach(vm: VM, *, token: str | None = TOKEN) -> Containers:
+    """Return the machine's containers."""
+    return Containers(Channel(host="127.0.0.1", port=vm.port(CHANNEL), token=token))
+
+
+@pytest.fixture(scope="module")
+def there(vm: VM, tmp_path_factory: pytest.TempPathFactory) -> Containers:
+    """Return the machine's containers, with an image to look around in."""
+    containers = reach(vm)
+    assert containers.import_archive(read_file(archives.busybox())) == [
+        "docker.io/bulkhead/busybox:latest"
+    ]
+    return containers
+
+
+@pytest.fixture(scope="module")
+def box(there: Containers) -> Container:
+    """Return a container in which commands can be run."""
+    limits = Limits(memory=64 << 20, cpus=0.5, processes=40)
+    volume = Volume(source="kept", target="/kept")
+    return there.run(RunRequest(image=BUSYBOX, name="box", limits=limits, volumes=(volume,)))
+
+
+def run(there: Containers, name: str, *command: str, user: str | None = None) -> tuple[int, str]:
+    """Run a command in a container; return its exit code and what it wrote."""
+    written: list[bytes] = []
+    request = ExecRequest(command=("busybox", *command), user=user)
+    code = Attachment(
+        there.connection, name, request, write=lambda stream, data: written.append(data)
+    ).run()
+    return code, b"".join(written).decode()
+
+
+def page(vm: VM) -> bytes:
+    """Ask for the demo's page, from the workstation."""
+    url = f"http://127.0.0.1:{vm.port(WEB)}/"
+    with urllib.request.urlopen(url, timeout=30) as response:
+        body: bytes = response.read()
+        return body
+
+
+def test_nobody_gets_in_without_the_secret(vm: VM) -> None:
+    """Each request on the channel is refused without it, with a wrong one, and for WebSockets."""
+    for token in (None, "", "0" * 64, TOKEN[:-1]):
+        with pytest.raises(RemoteError, match="the token is missing or wrong"):
+            reach(vm, token=token).list_containers()
+        with pytest.raises(RemoteError, match="refused with status 403"):
+            run(reach(vm, token=token), "box", "id")
+
+
+def test_the_demo_answers_to_the_workstation(vm: VM, there: Containers) -> None:
+    """Debian's nginx, not root, on a published port; its log is its output."""
+    demo = oci.build("demo", arch=AMD64, cache=cache_dir(), progress=SILENT)
+    there.import_archive(read_file(demo.path))
+    there.run(
+        RunRequest(
+            image="bulkhead/demo", name="demo", ports=(Port(host=WEB, container=80),),
+            restart=Restart(policy="always"), read_only=True,
+        )
+    )  # fmt: skip
+
+    assert b"Welcome to nginx!" in page(vm)
+    assert b'"GET / HTTP/1.1" 200' in b"".join(there.logs("demo", tail=1))
+
+
+@pytest.mark.parametrize("convert", [archives.docker_archive, archives.docker_schema_2])
+def test_runs_images_of_docker(there: Containers, tmp_path: Path, convert: Convert) -> None:
+    """What `docker save` writes, and Docker's own manifests, run like OCI images."""
+    name = "docker.io/library/converted:1"
+    convert(archives.busybox(), tmp_path / "image.tar", name=name)
+
+    assert there.import_archive(read_file(tmp_path / "image.tar")) == [name]
+    made = there.run(RunRequest(image=name, command=("sh", "-c", "echo from docker")))
+    assert b"".join(there.logs(made.name, follow=True)) == b"from docker\n"
+    assert there.remove(made.name, force=True).exit_code == 0
+
+
+def test_is_limited_and_closed(there: Containers, box: Container) -> None:
+    """Limits are in the cgroup; the kernel says that the sandbox is on."""
+    _, status = run(there, "box", "cat", "/proc/self/status")
+    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    _, limits = run(there, "box", "sh", "-c", "cd /sys/fs/cgroup; cat memory.max pids.max cpu.max")
+
+    assert (fields["NoNewPrivs"], fields["Seccomp"]) == ("1", "2")
+    assert fields["CapBnd"] == "00000000800405fb"
+    assert limits.split() == [str(64 << 20), "40", "50000", "100000"]
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "mkdir -p /mnt; mount -t tmpfs none /mnt",
+        "echo 1 > /proc/sys/kernel/panic",
+        "echo b > /proc/sysrq-trigger",
+        "echo 1 > /sys/fs/cgroup/cgroup.procs",
+        "head -c 1 /proc/kcore | grep .",
+        "mknod /d b 254 0",
+        "unshare -m true",
+        "nsenter -t 1 -m true",
+        "ip link set eth0 down",
+        "hostname other",
+        "reboot -f",
+        "dmesg",
+        "ls -d /proc/1/root/usr/lib/bulkhead",
+    ],
+)
+def test_attacks_from_inside_fail(there: Containers, box: Container, attack: str) -> None:
+    """Root in a container is not root of the machine."""
+    code, said = run(there, "box", "sh", "-c", attack)
+
+    assert code != 0, said
+
+
+def test_exec_passes_on_users_codes_and_streams(there: Containers, box: Container) -> None:
+    """The exit code comes back; a user is looked up in the image; unknown ones are refused."""
+    assert run(there, "box", "sh", "-c", "exit 42") == (42, "")
+    assert run(there, "box", "id", "-u", user="web") == (0, "10001\n")
+    with pytest.raises(UserError, match="the image has no user 'nobody'"):
+        run(there, "box", "id", user="nobody")
+    with pytest.raises(BulkheadError, match="there is no container 'bxo'"):
+        run(there, "bxo", "id")
+
+
+def test_wrong_requests_say_why(there: Containers, box: Container) -> None:
+    """A taken name, a taken port, an unknown container; nothing is left of what failed."""
+    before = {container.name for container in there.list_containers()}
+
+    with pytest.raises(Conflict, match="there is a container 'box' already"):
+        there.run(RunRequest(image=BUSYBOX, name="box"))
+    with pytest.raises(UserError, match="leads to container 'demo' already"):
+        there.run(RunRequest(image=BUSYBOX, ports=(Port(host=WEB, container=1),)))
+    with pytest.raises(BulkheadError, match="nothing"):
+        there.run(RunRequest(image=BUSYBOX, entrypoint=("/nothing",)))
+    with pytest.raises(UserError, match="may not be given to a container"):
+        there.run(RunRequest(image=BUSYBOX, volumes=(Volume(source="/etc", target="/x"),)))
+    with pytest.raises(Missing, match="there is no container 'nobody'"):
+        there.inspect("nobody")
+
+    assert {container.name for container in there.list_containers()} == before
+
+
+def test_everything_that_should_run_does_after_a_restart(vm: VM, there: Containers) -> None:
+    """Address, port and volume are there again; what was stopped stays stopped."""
+    run(there, "box", "sh", "-c", "echo kept > /kept/file")
+    there.run(RunRequest(image=BUSYBOX, name="stopped", restart=Restart(policy="always")))
+    there.stop("stopped", timeout_s=0.5)
+
+    vm.power_off()
+    vm.start()
+    vm.wait_until_ready()
+
+    wait_for_page(vm)
+    states = {container.name: container.state for container in reach(vm).list_containers()}
+    assert states["demo"] == "running"
+    assert states["stopped"] == "exited"
+    again = reach(vm)
+    again.start("box")
+    assert run(again, "box", "cat", "/kept/file") == (0, "kept\n")
+    again.remove("box", force=True)
+    again.remove("demo", force=True)
+    with pytest.raises(OSError, match=r"reset|refused|timed out|closed"):
+        page(vm)
+
+
+def wait_for_page(vm: VM) -> None:
+    """Ask until the page comes: containerd starts containers after it has said that it is ready."""
+    for _ in range(30):
+        try:
+            assert b"Welcome to nginx!" in page(vm)
+        except OSError:
+            continue
+        return
+    raise AssertionError("the demo does not answer after the restart")
