@@ -12,7 +12,7 @@ from bulkhead.lib.progress import Progress
 from bulkhead.machine.state import LOOPBACK, Record
 from bulkhead.model.arch import AMD64
 from bulkhead.model.containers import Port, Restart, RunRequest
-from bulkhead.model.errors import HostError
+from bulkhead.model.errors import HostError, RemoteError
 
 NAME = "demo"
 PORT = 8080
@@ -26,6 +26,16 @@ def url(record: Record) -> str:
     return f"http://{LOOPBACK}:{record.host_port(PORT)}/"
 
 
+def image(*, progress: Progress, locked: bool = False) -> oci.Built:
+    """Return the demo container's image; made the first time.
+
+    Raises:
+        RemoteError: its packages cannot be had.
+        HostError: it cannot be made.
+    """
+    return oci.build("demo", arch=AMD64, cache=cache_dir(), progress=progress, locked=locked)
+
+
 def start(record: Record, *, progress: Progress) -> None:
     """Run the demo container, unless it runs already, and wait until it answers.
 
@@ -33,16 +43,16 @@ def start(record: Record, *, progress: Progress) -> None:
         RemoteError: the machine or the container does not answer.
         HostError: the container's image cannot be made.
     """
+    built = image(progress=progress)
     machine = Containers(record.channel())
     found = {container.name: container for container in machine.list_containers()}
     if NAME not in found:
-        image = oci.build("demo", arch=AMD64, cache=cache_dir(), progress=progress)
         with progress.task("storing the demo container's image in the machine"):
-            machine.import_archive(read_file(image.path))
+            _store(machine, built)
         with progress.task("starting the demo container"):
             machine.run(
                 RunRequest(
-                    image=image.name,
+                    image=built.name,
                     pull="never",
                     name=NAME,
                     ports=(Port(host=PORT, container=CONTAINER_PORT),),
@@ -53,6 +63,14 @@ def start(record: Record, *, progress: Progress) -> None:
         machine.start(NAME)
     with progress.task("waiting for the demo container"):
         _wait_for_page(record.host_port(PORT))
+
+
+def _store(machine: Containers, built: oci.Built) -> None:
+    """Send the image; once more if the service was just leaving because nobody had asked."""
+    try:
+        machine.import_archive(read_file(built.path))
+    except RemoteError:
+        machine.import_archive(read_file(built.path))
 
 
 def _wait_for_page(port: int) -> None:

@@ -95,12 +95,11 @@ def up(request: Request, *, progress: Progress) -> Status:
         else:
             record, build_s = _bring_up(request, directory, record, progress=progress)
             already = False
-        record = _wait(record, directory, progress=progress, keep=already)
-    started = time.monotonic()
-    if request.demo and not record.demo:
-        demo.start(record, progress=progress)
-        record = msgspec.structs.replace(record, demo=True)
-        with state.exclusive(request.name):
+        record = _wait(record, request, directory, progress=progress, keep=already)
+        started = time.monotonic()
+        if request.demo and not record.demo:
+            demo.start(record, progress=progress)
+            record = msgspec.structs.replace(record, demo=True)
             state.write(record)
     return _status(record, already=already, build_s=build_s, demo_s=time.monotonic() - started)
 
@@ -234,11 +233,14 @@ def _start(record: Record, directory: Path, vm: Tools) -> Record:
     return running
 
 
-def _wait(record: Record, directory: Path, *, progress: Progress, keep: bool) -> Record:
+def _wait(
+    record: Record, request: Request, directory: Path, *, progress: Progress, keep: bool
+) -> Record:
     """Wait until containerd answers; end the machine if that does not happen.
 
     Args:
         record: the machine, running.
+        request: what was asked for.
         directory: its files.
         progress: where to show that we wait.
         keep: it was running before: an interrupt is no reason to end it.
@@ -247,6 +249,8 @@ def _wait(record: Record, directory: Path, *, progress: Progress, keep: bool) ->
     if record.ready is not None:
         return record
     try:
+        if request.demo and not record.demo:
+            demo.image(progress=progress, locked=request.locked)  # while the machine boots
         with progress.task("starting the machine"):
             ready = launch.wait_until_ready(
                 directory, record.process, timeout_s=READY_S[record.spec.accelerator]
