@@ -5,6 +5,7 @@ One machine serves all tests here; the last one restarts it.
 
 from __future__ import annotations
 
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,7 +124,7 @@ def test_the_demo_answers_to_the_workstation(vm: VM, there: Containers) -> None:
         )
     )  # fmt: skip
 
-    assert b"Welcome to nginx!" in page(vm)
+    wait_for_page(vm)
     assert b'"GET / HTTP/1.1" 200' in b"".join(there.logs("demo", tail=1))
 
 
@@ -227,11 +228,14 @@ def test_everything_that_should_run_does_after_a_restart(vm: VM, there: Containe
 
 
 def wait_for_page(vm: VM) -> None:
-    """Ask until the page comes: containerd starts containers after it has said that it is ready."""
-    for _ in range(30):
+    """Ask until the page comes: a started program is not yet a listening one."""
+    last: OSError | None = None
+    for _ in range(200):
         try:
             assert b"Welcome to nginx!" in page(vm)
-        except OSError:
+        except OSError as error:
+            last = error
+            time.sleep(0.2)  # QEMU's end of the port answers at once, whatever the guest does
             continue
         return
-    raise AssertionError("the demo does not answer after the restart")
+    raise AssertionError("the demo does not answer") from last

@@ -73,13 +73,7 @@ class Connection:
         end = time.monotonic() + PATIENCE_S
         while True:
             try:
-                if isinstance(self._where, Path):
-                    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-                    made.connect(str(self._where))
-                    return made
-                return socket.create_connection(
-                    (self._where.host, self._where.port), timeout=CONNECT_S
-                )
+                return self._connect()
             except OSError as error:
                 if time.monotonic() > end:
                     raise RemoteError(
@@ -88,6 +82,17 @@ class Connection:
                         hint="is it running? start it with `bulkhead up`",
                     ) from error
                 time.sleep(0.1)
+
+    def _connect(self) -> socket.socket:
+        if not isinstance(self._where, Path):
+            return socket.create_connection((self._where.host, self._where.port), timeout=CONNECT_S)
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            made.connect(str(self._where))
+        except OSError:
+            made.close()
+            raise
+        return made
 
     def call(
         self,

@@ -53,12 +53,6 @@ def registry(reference: str) -> str:
     return reference.partition("/")[0]
 
 
-def is_local(host: str) -> bool:
-    """Tell whether a registry is on this machine, where plain HTTP is no risk."""
-    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-    return name in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", name) is not None
-
-
 def tag(reference: str) -> str:
     """Return the tag of a full name; "" if it has only a digest."""
     name = reference.partition("@")[0].rpartition("/")[2]

@@ -159,9 +159,8 @@ class _Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection's request."""
-        # uvicorn gives no address for a Unix socket; access to that is the file's mode.
-        over_tcp = scope["type"] in ("http", "websocket") and scope.get("server") is not None
-        if over_tcp and not self._allowed(scope):
+        guarded = scope["type"] in ("http", "websocket") and _over_tcp(scope)
+        if guarded and not self._allowed(scope):
             await self._refuse(scope, receive, send)
             return
         await self._app(scope, receive, send)
@@ -178,6 +177,12 @@ class _Guard:
             return
         refusal = Problem(error="the token is missing or wrong", hint="is it this machine's?")
         await _json(refusal, status=401)(scope, receive, send)
+
+
+def _over_tcp(scope: Scope) -> bool:
+    # Only TCP has a port, at either end. Who may open the Unix socket is up to its mode.
+    ends = (scope.get("server"), scope.get("client"))
+    return any(end is not None and end[1] is not None for end in ends)
 
 
 def _safe(handler: Handler) -> Handler:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 
 from grpclib.client import Stream
@@ -20,7 +20,7 @@ from bulkhead.host.containers import messages as m
 from bulkhead.host.containers import transfer_messages as tm
 from bulkhead.host.containers.containerd import SNAPSHOTTER, Containerd, unwrap, wrap
 from bulkhead.host.containers.protobuf import Message
-from bulkhead.model.errors import UserError
+from bulkhead.model.errors import HostError, UserError
 
 CHUNK = 32 * 1024  # what containerd's own client sends at most
 UNNAMED = "import.localhost/image"
@@ -140,7 +140,7 @@ async def _transfer(
     async with containerd.stream(progress) as stream:
         reading = asyncio.create_task(_report(stream, report))
         try:
-            await containerd.transfer(source, destination, progress=progress)
+            await _explained(containerd.transfer(source, destination, progress=progress))
             # The last events ("saved …") may still be on their way; containerd ends
             # the stream after them.
             with suppress(TimeoutError):
@@ -149,6 +149,18 @@ async def _transfer(
             reading.cancel()
             with suppress(asyncio.CancelledError, GRPCError, StreamTerminatedError):
                 await reading
+
+
+async def _explained(transfer: Awaitable[None]) -> None:
+    try:
+        await transfer
+    except HostError as error:
+        if "server gave HTTP response to HTTPS client" in error.what:
+            raise UserError(
+                "the registry speaks plain HTTP, which containerd's transfer service does not",
+                hint="give the registry a certificate, or import the image as an archive",
+            ) from error
+        raise
 
 
 async def _report(stream: AnyStream, report: Report) -> None:
