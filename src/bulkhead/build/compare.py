@@ -101,8 +101,8 @@ def root_difference(a: Path, b: Path, *, tools: Tools) -> str | None:
     with tempfile.TemporaryDirectory(dir=b.parent, prefix=".compare.") as name:
         found, wanted = Path(name) / "found", Path(name) / "wanted"
         try:
-            _extract(b, wanted, tools=tools)
-            _extract(a, found, tools=tools)
+            extract(b, wanted, tools=tools)
+            extract(a, found, tools=tools)
             return tree_difference(found, wanted)
         except CommandFailed as error:
             # It stops at the first file that it cannot read; that one is there in part.
@@ -110,16 +110,22 @@ def root_difference(a: Path, b: Path, *, tools: Tools) -> str | None:
                 return f"damaged: {first}"
             return f"it is no sound erofs: {error}"
         finally:
-            _make_removable(Path(name))
+            make_removable(Path(name))
 
 
-def _extract(image: Path, folder: Path, *, tools: Tools) -> None:
+def extract(image: Path, folder: Path, *, tools: Tools) -> None:
+    """Write the files of an erofs image to a new directory; owners are not kept.
+
+    Raises:
+        CommandFailed: the image is damaged; what came before that is there.
+    """
     folder.mkdir()
     argv = ["fsck.erofs", f"--extract={folder}", "--force", "--no-preserve-owner", str(image)]
     tools.run(argv, reads=[image], writes=[folder])
 
 
-def _make_removable(folder: Path) -> None:
+def make_removable(folder: Path) -> None:
+    """Let ordinary users delete what `extract` made."""
     for path, directories, _ in os.walk(folder):
         os.chmod(path, 0o700)
         for name in directories:
