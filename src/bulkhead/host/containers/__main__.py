@@ -27,19 +27,29 @@ TOKEN = "bulkhead.channel-token"  # noqa: S105  # the credential's name
 
 
 class IdleServer(uvicorn.Server):
-    """A server that ends when it has had no connection for `IDLE_S` seconds."""
+    """A server that ends when it has had no connection for `IDLE_S` seconds.
 
-    idle_since: float | None = None
+    It stops listening first and looks once more: whoever came just then is
+    served, and whoever comes later waits in the queue of the socket, which is
+    systemd's too, for the next start. Nobody is turned away.
+    """
+
+    _idle_since: float | None = None
+    _leaving = False
 
     async def on_tick(self, counter: int) -> bool:
         """Decide, ten times a second, whether to end."""
         now = asyncio.get_running_loop().time()
         if self.server_state.connections or self.server_state.tasks:
-            self.idle_since = None
-        elif self.idle_since is None:
-            self.idle_since = now
-        if self.idle_since is not None and now - self.idle_since > IDLE_S:
+            self._idle_since = None
+        elif self._leaving:
             return True
+        elif self._idle_since is None:
+            self._idle_since = now
+        elif now - self._idle_since > IDLE_S:
+            for server in self.servers:
+                server.close()
+            self._leaving = True
         return await super().on_tick(counter)
 
 
