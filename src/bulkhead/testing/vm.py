@@ -119,6 +119,8 @@ class VM:
             HostError: QEMU does not start.
         """
         if self._qemu is not None:
+            self.kill()  # it has ended; this collects what is left of it
+            self._console.close()
             self.prepare()  # keeps overlays and variables
         self._console = _Console()
         self._qemu = launch.start(self.directory, self.spec, tools=self.tools, detached=False)
