@@ -93,6 +93,23 @@ def test_no_file_holds_a_path_of_somebodys_machine() -> None:
     assert found == []
 
 
+def test_no_module_but_one_starts_programs() -> None:
+    """`subprocess` is called in `lib.run`; others use its types and constants at most."""
+    starters = {"run", "Popen", "call", "check_call", "check_output", "getoutput"}
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in python_files("src")
+        if path.relative_to(ROOT).as_posix() != "src/bulkhead/lib/run.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+        and (node.func.value.id, node.func.attr) in {("subprocess", name) for name in starters}
+    ]
+
+    assert found == []
+
+
 def test_packages_only_describe_themselves() -> None:
     """An `__init__.py` has a docstring, at most a version, and no logic."""
     wrong = []

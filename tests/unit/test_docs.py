@@ -1,0 +1,124 @@
+"""The documentation says what is true: links lead somewhere, generated pages are up to date.
+
+Write the generated pages again with `BULKHEAD_WRITE_DOCS=1 ./bulkhead check unit`.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import os
+import re
+from pathlib import Path
+
+import click
+import msgspec
+import pytest
+
+from bulkhead.cli.main import COMMANDS
+from bulkhead.cli.main import bulkhead as program
+from bulkhead.lib.dirs import repository_root
+from bulkhead.model import variant
+
+ROOT = repository_root()
+DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "changes").glob("*.md")])
+NOTE = "<!-- Generated from the source by tests/unit/test_docs.py; do not edit. -->\n\n"
+
+
+def commands_page() -> str:
+    """Return the reference of all commands: what `--help` says."""
+    context = click.Context(program, info_name="bulkhead")
+    parts = ["# Commands\n\n", NOTE, "What `bulkhead COMMAND --help` says.\n"]
+    for name in COMMANDS:
+        command = program.get_command(context, name)
+        assert command is not None
+        own = click.Context(
+            command, info_name=name, parent=context, max_content_width=100, terminal_width=100
+        )
+        text = "\n".join(line.rstrip() for line in command.get_help(own).splitlines())
+        parts.append(f"\n## {name}\n\n```\n{text}\n```\n")
+    return "".join(parts)
+
+
+def variants_page() -> str:
+    """Return the reference of `variant.toml`: every table and key of the model."""
+    text = inspect.getsource(variant)
+    parts = ["# variant.toml\n\n", NOTE, f"{inspect.cleandoc(variant.__doc__ or '')}\n"]
+    classes = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
+    for node in sorted(classes, key=lambda node: node.name != "Variant"):
+        kind = getattr(variant, node.name)
+        if node.name.startswith("_") or not issubclass(kind, msgspec.Struct):
+            continue
+        title = "Top level" if node.name == "Variant" else node.name
+        parts.append(f"\n## {title}\n\n{ast.get_docstring(node)}\n\n")
+        parts.append("| key | value | |\n|---|---|---|\n")
+        names = {field.name: field.encode_name for field in msgspec.structs.fields(kind)}
+        for name, annotation, words in attributes(node):
+            parts.append(f"| `{names[name]}` | {annotation} | {words} |\n")
+    return "".join(parts)
+
+
+def attributes(node: ast.ClassDef) -> list[tuple[str, str, str]]:
+    """Return name, type and description of a class's fields."""
+    found = []
+    for index, item in enumerate(node.body):
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+            after = node.body[index + 1] if index + 1 < len(node.body) else None
+            words = ""
+            if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+                words = " ".join(str(after.value.value).split()).replace("|", "\\|")
+            found.append((item.target.id, plain_type(ast.unparse(item.annotation)), words))
+    return found
+
+
+def plain_type(annotation: str) -> str:
+    """Return a type for people who write TOML."""
+    text = annotation.replace(" | None", "").replace("dict[str, object]", "table")
+    if match := re.fullmatch(r"tuple\[(.*), \.\.\.\]", text):
+        return f"list of {plain_type(match[1])}"
+    if match := re.fullmatch(r"dict\[str, (.*)\]", text):
+        return f"table of {plain_type(match[1])} by name"
+    if match := re.search(r"pattern='(.*?)'", text):
+        pattern = str(ast.literal_eval(f"'{match[1]}'"))
+        return f"text like `{pattern}`".replace("|", "\\|")
+    plain = {"str": "text", "int": "number", "bool": "true or false", "Name": "name"}
+    return plain.get(text, text.lower() if text.isidentifier() else f"`{text}`")
+
+
+@pytest.mark.parametrize("name", ["commands", "variants"])
+def test_generated_pages_are_up_to_date(name: str) -> None:
+    """The reference is made from what the program itself knows."""
+    made = {"commands": commands_page, "variants": variants_page}[name]()
+    path = DOCS / "reference" / f"{name}.md"
+    if os.environ.get("BULKHEAD_WRITE_DOCS"):
+        path.write_text(made)
+
+    assert path.read_text() == made
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link of a page is a file or directory of the repository."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text)
+    broken = [
+        target for target in targets if "://" not in target and not (page.parent / target).exists()
+    ]
+
+    assert broken == []
+
+
+def test_every_command_that_a_page_shows_exists() -> None:
+    """`bulkhead VERB` in any page is a command of the program."""
+    known = {*COMMANDS, "python", "COMMAND", "VERB"}
+    wrong = [
+        f"{page.relative_to(ROOT)}: {verb}"
+        for page in PAGES
+        for verb in re.findall(
+            r"(?:`|^\s*\$ |    )(?:\./)?bulkhead ([a-zA-Z]+)", page.read_text(), re.MULTILINE
+        )
+        if verb not in known
+    ]
+
+    assert wrong == []
