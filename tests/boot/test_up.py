@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bulkhead.lib.dirs import repository_root
@@ -55,40 +56,67 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Comman
     made.start("down", "--delete").communicate()
 
 
-def test_up_runs_a_container_that_answers(commands: Commands) -> None:
-    """One command builds, boots and runs; a second says where; down ends all of it."""
-    first = commands.run("up")
-    with urllib.request.urlopen(str(first["demo_url"])) as response:
+class Machine(msgspec.Struct, kw_only=True):
+    """A machine that `up` brought up, with the demo container."""
+
+    commands: Commands
+    status: dict[str, object]
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """Bring one machine up for several tests: a boot takes long."""
+    commands = Commands(tmp_path_factory.mktemp("state"))
+    yield Machine(commands=commands, status=commands.run("up"))
+    commands.start("down", "--delete").communicate()
+
+
+@pytest.fixture
+def record(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> state.Record:
+    """Return what is remembered about the machine."""
+    monkeypatch.setenv("BULKHEAD_STATE", machine.commands.env["BULKHEAD_STATE"])
+    return state.find()
+
+
+def test_up_runs_a_container_that_answers(machine: Machine) -> None:
+    """One command builds, boots and runs."""
+    with urllib.request.urlopen(str(machine.status["demo_url"])) as response:
         page = response.read().decode()
-    second = commands.run("up")
-    record = state.find()
-    assert record.process is not None
-    stopped = commands.run("down", "--delete")
 
     assert "Welcome to nginx!" in page
-    assert (first["already_running"], first["slot"]) == (False, "a")
+    assert (machine.status["already_running"], machine.status["slot"]) == (False, "a")
+
+
+def test_a_second_up_says_where_the_machine_answers(machine: Machine) -> None:
+    """Nothing is built or started again."""
+    second = machine.commands.run("up")
+
+    same = ("api", "demo_url", "root_hash", "slot", "accelerator", "ready_s")
     assert second["already_running"]
-    assert {key: second[key] for key in ("api", "demo_url", "root_hash")} == {
-        key: first[key] for key in ("api", "demo_url", "root_hash")
-    }
-    assert stopped["clean"]
-    assert not process.is_alive(record.process)
-    assert state.names() == []
+    assert {key: second[key] for key in same} == {key: machine.status[key] for key in same}
 
 
-def test_nobody_reaches_the_agent_without_the_token(commands: Commands) -> None:
+def test_nobody_reaches_the_agent_without_the_token(machine: Machine, record: state.Record) -> None:
     """The port is open to every user of the workstation; the agent is not."""
-    status = commands.run("up", "--no-demo")
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(f"{status['api']}/v1/containers")
+        urllib.request.urlopen(f"{machine.status['api']}/v1/containers")
     with refused.value as answer:
         code = answer.code
 
-    assert code == 401
-    record = state.find()
     assert record.process is not None
     command_line = Path(f"/proc/{record.process.pid}/cmdline").read_text()
+    assert code == 401
     assert record.token not in command_line
+
+
+def test_down_powers_the_machine_off(machine: Machine, record: state.Record) -> None:
+    """The guest ends by itself, and nothing of it is left. The last test of this machine."""
+    assert record.process is not None
+    stopped = machine.commands.run("down", "--delete")
+
+    assert (stopped["was_running"], stopped["clean"], stopped["deleted"]) == (True, True, True)
+    assert not process.is_alive(record.process)
+    assert state.names() == []
 
 
 def test_ctrl_c_while_it_boots_ends_the_machine(commands: Commands) -> None:
