@@ -59,6 +59,9 @@ RESTART_STATUS = "containerd.io/restart.status"
 RESTART_POLICY = "containerd.io/restart.policy"
 RESTART_LOG = "containerd.io/restart.loguri"
 
+# The channel to the workstation; a container that took it over would lock everyone out.
+RESERVED = {(7433, "tcp")}
+
 _STATES: dict[int, State] = {1: "created", 2: "running", 3: "exited", 4: "paused", 5: "paused"}
 _STOPPED = 3
 
@@ -131,6 +134,9 @@ class Engine:
             UserError: the request cannot be fulfilled: no image, a taken port, …
             HostError: the machine refused. Nothing of the container is left.
         """
+        for port in request.ports:
+            if (port.host, port.protocol) in RESERVED:
+                raise UserError(f"port {port.host}/{port.protocol} is the machine's own")
         image = await self._image(request, report)
         name = request.name or _made_up_name(image.name)
         record = Record(name=name, image=image.name, request=request, created=_now())

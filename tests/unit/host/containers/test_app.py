@@ -124,6 +124,7 @@ def test_a_dead_containerd_is_told(service: Service) -> None:
         (b'{"image": 5}', "Expected `str`, got `int` - at `$.image`"),
         (b'{"image": "x", "ports": [{"host": 70000, "container": 1}]}', "<= 65535"),
         (b'{"image": "x", "privileged": true}', "unknown field `privileged`"),
+        (b'{"image": "x", "ports": [{"host": 7433, "container": 1}]}', "is the machine's own"),
         (b'{"image": "../x"}', "an image cannot be named"),
         (b'{"image": "x", "name": "../../etc"}', "matching regex"),
         (b'{"image": "' + b"x" * 2_000_000 + b'"}', "longer than 1048576 bytes"),
