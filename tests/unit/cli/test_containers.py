@@ -1,0 +1,96 @@
+"""The container commands: what they refuse before anything is asked of a machine."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from bulkhead.cli import containers
+from bulkhead.model.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-p", "80", "nginx"], "a port mapping cannot be '80'"),
+        (["-v", "data", "nginx"], "a volume cannot be 'data'"),
+        (["-m", "much", "nginx"], "a size cannot be 'much'"),
+        (["-m", "1k", "nginx"], "the container cannot be like that"),
+        (["--cpus", "0", "nginx"], "the container cannot be like that"),
+        (["-e", "NAME", "nginx"], "--env cannot be 'NAME'"),
+        (["--restart", "often", "nginx"], "a restart policy cannot be 'often'"),
+        (["--name", "Not A Name", "nginx"], "the container cannot be like that"),
+        (["NGINX:::"], "an image cannot be named 'NGINX:::'"),
+    ],
+)
+def test_run_refuses_in_words(arguments: list[str], words: str) -> None:
+    """Each option says what it cannot be."""
+    result = CliRunner().invoke(containers.run_command, arguments)
+
+    assert isinstance(result.exception, UserError)
+    assert words in str(result.exception)
+
+
+class Listener:
+    """Takes one request and answers it with a container."""
+
+    def __init__(self, path: Path) -> None:
+        self.request = b""
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind(str(path))
+        self._socket.listen()
+        self._thread = threading.Thread(target=self._answer)
+        self._thread.start()
+
+    def _answer(self) -> None:
+        made = {"name": "web", "image": "x", "state": "running", "created": "2026-01-01T00:00:00Z"}
+        body = json.dumps(made).encode()
+        connection, _ = self._socket.accept()
+        with connection:
+            while b"\r\n\r\n" not in self.request or not self.request.endswith(b"}"):
+                self.request += connection.recv(65536)
+            head = f"HTTP/1.1 201 Created\r\nContent-Length: {len(body)}\r\n\r\n"
+            connection.sendall(head.encode() + body)
+
+    def close(self) -> dict[str, object]:
+        """Return the JSON that was received."""
+        self._thread.join()
+        self._socket.close()
+        _, _, body = self.request.partition(b"\r\n\r\n")
+        received: dict[str, object] = json.loads(body)
+        return received
+
+
+def test_run_sends_what_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Options before the image are ours, everything after it belongs to the program."""
+    listener = Listener(tmp_path / "s")
+    monkeypatch.setenv("BULKHEAD_CONTAINERS", str(tmp_path / "s"))
+    arguments = [
+        "--name", "web", "-p", "8080:80", "-e", "A=1", "-m", "64m", "--cpus", "1.5", "--pids-limit", "9",
+        "--restart", "on-failure:3", "--read-only", "--cap-drop", "ALL", "-v", "data:/d:ro", "--dns",
+        "192.0.2.1", "nginx", "sh", "-c", "echo --name x",
+    ]  # fmt: skip
+
+    result = CliRunner().invoke(containers.run_command, arguments, catch_exceptions=False)
+    sent = listener.close()
+
+    assert result.output == "web\n"
+    assert {key: value for key, value in sent.items() if value not in (None, {}, [], False)} == {
+        "image": "docker.io/library/nginx:latest",
+        "name": "web",
+        "command": ["sh", "-c", "echo --name x"],
+        "env": {"A": "1"},
+        "dns": ["192.0.2.1"],
+        "ports": [{"host": 8080, "container": 80, "protocol": "tcp", "address": None}],
+        "volumes": [{"source": "data", "target": "/d", "read-only": True}],
+        "limits": {"memory": 64 << 20, "cpus": 1.5, "processes": 9},
+        "read-only": True,
+        "restart": {"policy": "on-failure", "attempts": 3},
+        "cap-drop": ["ALL"],
+        "pull": "never",
+    }
