@@ -30,7 +30,12 @@ COMMANDS = {
     "run": ("bulkhead.cli.containers", "Run a container."),
     "logs": ("bulkhead.cli.containers", "Show what a container wrote."),
     "exec": ("bulkhead.cli.containers", "Run a program in a container."),
+    "stop": ("bulkhead.cli.containers", "Stop containers."),
+    "start": ("bulkhead.cli.containers", "Start a container that has ended."),
     "rm": ("bulkhead.cli.containers", "Stop and remove containers."),
+    "images": ("bulkhead.cli.containers", "List images."),
+    "pull": ("bulkhead.cli.containers", "Fetch an image from its registry."),
+    "import": ("bulkhead.cli.containers", "Load images from an archive."),
     "check": ("bulkhead.cli.check", "Check the source: format, lint, types, imports, unit tests."),
     "test": ("bulkhead.cli.test", "Run all tests, or the named lanes."),
 }

@@ -47,6 +47,14 @@ def make(pin: Path, *, machine: Path | None) -> None:
     _in_child(child, f"cannot pin a network namespace at {pin}")
 
 
+def exists(pin: Path) -> bool:
+    """Tell whether a namespace is pinned there; an interrupted `make` may leave a mere file."""
+    try:
+        return pin.stat().st_dev != pin.parent.stat().st_dev
+    except FileNotFoundError:
+        return False
+
+
 def remove(pin: Path, *, machine: Path | None) -> None:
     """Remove a pin; it need not exist. The namespace ends with its last process.
 

@@ -79,7 +79,7 @@ class Network:
         """
         record = self._record(name)
         given = self._given(name)
-        if given is None or not self._places.namespace(name).exists():
+        if given is None or not namespaces.exists(self._places.namespace(name)):
             given = self._attach(record)
         write_files(self._places, record, given.address)
         return given.address
@@ -111,7 +111,7 @@ class Network:
             with suppress(CommandFailed):
                 nft.apply(command)
         # Without the namespace the plug-in still frees the address.
-        self._bridge.detach(name, pin if pin.exists() else None)
+        self._bridge.detach(name, pin if namespaces.exists(pin) else None)
         if pin.exists():
             namespaces.remove(pin, machine=self._machine)
         self._file(name).unlink(missing_ok=True)
