@@ -18,7 +18,6 @@
 #define WAIT_SECONDS 30
 #define POLL_NANOSECONDS 10000000L
 #define SECTOR 512 /* unit of sysfs, whatever the disk's blocks are */
-#define MAX_DISKS 256
 
 static const char *last_problem = "no disk";
 
@@ -135,7 +134,7 @@ static bool find_on_any_disk(const uint8_t *root_hash, struct slot *slot)
 	for (int i = 0; i < count; i++) {
 		const char *name = entries[i]->d_name;
 
-		if (!found && name[0] != '.' && i < MAX_DISKS)
+		if (!found && name[0] != '.')
 			found = find_on_disk(name, root_hash, slot);
 		free(entries[i]);
 	}

@@ -3,7 +3,6 @@
  * anybody may have written, so every field is checked before it is used.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 

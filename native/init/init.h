@@ -8,6 +8,7 @@
  *    what comes next. There is no shell and no prompt.
  *
  * main.c     order of the steps, failure
+ * files.c    small files of sysfs and the initrd
  * cmdline.c  kernel command line
  * modules.c  kernel modules, always and by modalias
  * gpt.c      partition table, parsing only
@@ -90,7 +91,8 @@ struct gpt {
 
 /*
  * Read the partition table of the open disk (or file) `fd`: the primary one,
- * or the backup in the last block where the primary is damaged.
+ * or the backup in the last block where the primary is damaged. The kernel
+ * does the same if its command line has "gpt".
  * Returns NULL, or why there is none.
  */
 const char *read_gpt(int fd, uint64_t bytes, uint32_t block, struct gpt *gpt);
