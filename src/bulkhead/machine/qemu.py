@@ -28,6 +28,11 @@ GUEST_ADDRESS = "10.0.2.15"
 """What QEMU's own DHCP server gives the first guest."""
 
 
+TCG_KERNEL_OPTION = "no_timer_check"
+"""Of kernels under emulation: on a busy workstation the clock can stand still while the kernel
+looks whether its timer works, and it stops with "IO-APIC + timer doesn't work"."""
+
+
 def command_line(spec: MachineSpec, *, arch: Architecture) -> list[str]:
     """Return the command that runs `spec` with the machine's directory as working directory.
 
@@ -111,7 +116,8 @@ def _command_line(spec: MachineSpec, boot: DirectKernel) -> str:
             "a microvm has no SMBIOS for credentials",
             hint="put systemd.set_credential_binary=NAME:BASE64 on the kernel command line",
         )
-    return boot.command_line
+    extra = [TCG_KERNEL_OPTION] if spec.accelerator is Accelerator.TCG else []
+    return " ".join([boot.command_line, *extra])
 
 
 def _disks(spec: MachineSpec) -> list[str]:
@@ -183,6 +189,10 @@ def _identity(spec: MachineSpec) -> list[str]:
     arguments = ["-smbios", ",".join(system)]
     for index in range(len(spec.credentials)):
         arguments += ["-smbios", f"type=11,path={files.credential(index)}"]
+    if spec.accelerator is Accelerator.TCG and isinstance(spec.boot, Firmware):
+        # systemd-stub(7); it takes no options from outside once Secure Boot is on.
+        option = f"io.systemd.stub.kernel-cmdline-extra={TCG_KERNEL_OPTION}"
+        arguments += ["-smbios", f"type=11,value={option}"]
     return arguments
 
 
