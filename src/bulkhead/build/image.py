@@ -42,6 +42,8 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True):
     keys: Keys | None
     files: dict[str, Path]
     """Single files from elsewhere, by their path in the root."""
+    preload: dict[str, Path]
+    """Archives of container images, by the file name that they get."""
 
 
 FILES = ("root.erofs", "root.verity", "vmlinuz", "initrd", "uki.efi", "report.html", "report.json")
@@ -57,7 +59,7 @@ def make(out: Path, inputs: Inputs, *, tools: Tools, cache: Path, progress: Prog
         )
         tree = root.root(
             inputs.resolved, inputs.packages["host"], arch=arch, kernel=kernel, agent=agent,
-            version=inputs.version, files_from_elsewhere=inputs.files, tools=tools, cache=cache,
+            version=inputs.version, files_from_elsewhere=inputs.files, preload=inputs.preload, tools=tools, cache=cache,
         )  # fmt: skip
     with progress.task("making the root file system"):
         erofs.make(

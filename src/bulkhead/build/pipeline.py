@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 import bulkhead
-from bulkhead.build import image, outputs, steps, tools, variants
+from bulkhead.build import image, outputs, preload, steps, tools, variants
 from bulkhead.build.debian import deb, download, lockfile, locking
 from bulkhead.build.keys import Keys
 from bulkhead.build.variants import Resolved
@@ -169,10 +169,14 @@ def execute(planned: Plan, *, locked: bool = False, progress: Progress) -> Manif
         lockfile.write_lock(planned.resolved.lock_path, lock)
         return build_again(planned, progress=progress)
     elsewhere = download.fetch_files(lock, cache=cache, progress=progress)
+    brought = preload.archives(
+        planned.resolved.variant.preload, arch=planned.arch, cache=cache, progress=progress,
+        locked=locked,
+    )  # fmt: skip
     packages = _unpack(lock, debs, cache=cache, progress=progress)
     inputs = image.Inputs(
         resolved=planned.resolved, arch=planned.arch, version=planned.version,
-        epoch=planned.epoch, packages=packages, keys=planned.keys, files=elsewhere,
+        epoch=planned.epoch, packages=packages, keys=planned.keys, files=elsewhere, preload=brought,
     )  # fmt: skip
     folder = steps.cached(
         cache, "image", planned.key,
@@ -220,7 +224,7 @@ def _fingerprints(resolved: Resolved) -> dict[str, str]:
             f"rootfs/{number}/{name}": digest
             for name, digest in steps.file_fingerprints(Path(folder)).items()
         }
-    return found
+    return found | preload.fingerprints(resolved.variant.preload)
 
 
 def _own_programs() -> str:

@@ -16,13 +16,15 @@ from bulkhead.build.complete import accounts, bytecode, files, linker, modules, 
 from bulkhead.build.debian.deb import Package
 from bulkhead.build.select import Selection, merged
 from bulkhead.build.tools import Tools
-from bulkhead.build.tree import Kind, Tree, file_from
+from bulkhead.build.tree import Kind, Tree, file, file_from
 from bulkhead.build.variants import Resolved
 from bulkhead.lib.dirs import repository_root
 from bulkhead.model.arch import Architecture
 from bulkhead.model.errors import UserError
 
 AGENT_ROOT = "usr/lib/bulkhead/agent"
+PRELOADED = "usr/lib/bulkhead/images"
+DEFAULTS = "usr/share/bulkhead/defaults.json"
 # The parts of this package that run on a node (see ARCHITECTURE.md, "Who may import whom").
 AGENT_PARTS = ("model", "lib", "host")
 
@@ -75,6 +77,7 @@ def root(
     agent: Tree,
     version: str,
     files_from_elsewhere: Mapping[str, Path],
+    preload: Mapping[str, Path],
     tools: Tools,
     cache: Path,
 ) -> Tree:
@@ -88,6 +91,7 @@ def root(
         agent: the agent tree, which is placed at `AGENT_ROOT`.
         version: of the image.
         files_from_elsewhere: the variant's single files, by path.
+        preload: archives of container images, by the file name that they get.
         tools: with ldconfig and depmod.
         cache: the cache directory.
 
@@ -105,6 +109,11 @@ def root(
     for item in variant.files:
         source = files_from_elsewhere[item.path]
         tree.put(item.path, file_from(source, mode=int(item.mode, 8), origin=item.url))
+    for name, archive in preload.items():
+        tree.put(f"{PRELOADED}/{name}", file_from(archive, origin="container images"))
+    if variant.settings:
+        encoded = msgspec.json.encode(variant.settings, order="sorted")
+        tree.put(DEFAULTS, file(encoded + b"\n"))
     files.write_skeleton(tree)
     _join_certificates(tree)
     wanted = variant.kernel

@@ -220,7 +220,7 @@ def _absolute(variant: Variant, base: Path) -> Variant:
         variant,
         repositories=repositories,
         rootfs=tuple(str((base / item).resolve()) for item in variant.rootfs),
-        preload=tuple(str((base / item).resolve()) for item in variant.preload),
+        preload=tuple(str((base / p).resolve()) if "/" in p else p for p in variant.preload),
     )
 
 

@@ -121,6 +121,8 @@ class Variant(_Table, frozen=True):
     dlopen: tuple[str, ...] = ()
     """Libraries that programs load by themselves when they are there; taken although nothing links to them."""
     preload: tuple[str, ...] = ()
-    """Container images (OCI archives, or definitions of ours) imported at the first boot."""
+    """Container images that are in the system from the first boot: names of Bulkhead's own
+    (`image/containers`), directories with an `image.toml`, or OCI archives, relative to the
+    variant's file."""
     settings: dict[str, object] = {}
-    """Default settings of nodes."""
+    """Default settings of a node, placed in `usr/share/bulkhead/defaults.json`."""

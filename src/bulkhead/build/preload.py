@@ -1,0 +1,64 @@
+"""The container images that a variant brings along."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from bulkhead.build import oci, steps
+from bulkhead.lib.progress import Progress
+from bulkhead.model.arch import Architecture
+from bulkhead.model.errors import UserError
+
+
+def fingerprints(items: Sequence[str]) -> dict[str, str]:
+    """Return a hash for each item of a variant's `preload`.
+
+    Raises:
+        UserError: an item is not there.
+    """
+    found = {}
+    for item in items:
+        archive = Path(item)
+        if _is_archive(item):
+            found[f"preload/{archive.name}"] = _digest(archive)
+        else:
+            folder = oci.find(item)
+            found[f"preload/{folder.name}"] = steps.folder_fingerprint(folder)
+    return found
+
+
+def archives(
+    items: Sequence[str], *, arch: Architecture, cache: Path, progress: Progress, locked: bool
+) -> dict[str, Path]:
+    """Return the archives of a variant's `preload`, by the names that they get in the image.
+
+    A name holds the archive's hash: by it the node knows what it has stored.
+
+    Raises:
+        UserError: an item is not there, or cannot be made.
+    """
+    found = {}
+    for item in items:
+        if _is_archive(item):
+            path, stem = Path(item), Path(item).stem
+        else:
+            built = oci.build(item, arch=arch, cache=cache, progress=progress, locked=locked)
+            path, stem = built.path, oci.find(item).name
+        found[f"{stem}-{_digest(path)[:12]}.tar"] = path
+    return found
+
+
+def _is_archive(item: str) -> bool:
+    return item.endswith(".tar")
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(
+            f"the container image cannot be read: {error.strerror}", where=str(path)
+        ) from error
