@@ -54,6 +54,18 @@ def _open(machine: str | None) -> Containers:
     return Containers(channel(machine))
 
 
+def _forward(machine: str | None, container: model.Container) -> None:
+    """Make the ports that a container publishes answer on the workstation, and say where."""
+    if os.environ.get("BULKHEAD_CONTAINERS"):
+        return
+    from bulkhead.machine.forward import forward
+
+    for port in container.ports:
+        if port.protocol == "tcp":
+            here = forward(machine, port.host)
+            click.echo(f"port {port.container} answers at 127.0.0.1:{here}", err=True)
+
+
 @click.command("ps")
 @_machine_option
 @_json_option
@@ -144,6 +156,7 @@ def run_command(
     machine_containers = _open(machine)
     with _reporting(f"pulling {reference.familiar(request.image)}") as report:
         made = machine_containers.run(request, report=report)
+    _forward(machine, made)
     if as_json:
         print_json(made)
     elif not follow:

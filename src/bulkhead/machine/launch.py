@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+import select
 import selectors
 import signal
 import subprocess
@@ -162,23 +163,30 @@ def wait_until_ready(directory: Path, qemu_process: Process, *, timeout_s: float
     return {key: value.strip() for key, _, value in lines if key}
 
 
-def running_slot(directory: Path) -> str | None:
-    """Return the slot that the guest said it runs from, or None if it has not (yet).
+def running_slot(directory: Path, *, timeout_s: float = 3.0) -> str | None:
+    """Return the slot that the guest said it runs from, or None if it does not say in time.
 
-    What was said is taken out of the FIFO: ask once.
+    The guest says it a moment after it is ready. What it said is taken out of the FIFO: ask once.
     """
+    deadline = time.monotonic() + timeout_s
+    text = ""
     try:
         descriptor = os.open(directory / files.READY_OUT, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
     try:
-        text = os.read(descriptor, 65536).decode(errors="replace")
-    except BlockingIOError:
-        return None
+        watch = select.poll()
+        watch.register(descriptor, select.POLLIN)
+        while watch.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            chunk = os.read(descriptor, 4096)
+            text += chunk.decode(errors="replace")
+            if match := re.search(r"^slot (\w+),.*\n", text, re.MULTILINE):
+                return match[1]
+            if not chunk:  # QEMU has gone
+                break
     finally:
         os.close(descriptor)
-    match = re.search(r"^slot (\w+)", text, re.MULTILINE)
-    return match[1] if match else None
+    return None
 
 
 def _read_until_key(directory: Path, qemu_process: Process, ready: int, timeout_s: float) -> str:

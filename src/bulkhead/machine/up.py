@@ -164,6 +164,7 @@ def describe(
     """Return the machine that will be started; keeps the ports of the one before."""
     disk = manifest.output("disk")
     assert disk is not None
+    known = before.spec.forwards if before else ()
     spec = MachineSpec(
         name=request.name,
         boot=Firmware(),
@@ -172,7 +173,8 @@ def describe(
         cpus=request.cpus,
         disks=(Disk(image=directory / _IMAGE, size=max(request.disk_size, disk.size)),),
         forwards=ports.choose(
-            (state.CHANNEL_PORT, demo.PORT), remembered=before.spec.forwards if before else ()
+            dict.fromkeys((state.CHANNEL_PORT, demo.PORT, *(old.guest_port for old in known))),
+            remembered=known,
         ),
         credentials=(state.TOKEN_CREDENTIAL,),
         watchdog=True,
