@@ -73,6 +73,20 @@ def test_starts_directly_from_every_disk_and_knows_its_slot(image: Image, bus: B
     assert slot.groups() == ("a", f"{name}2", f"{name}3")
 
 
+def test_a_damaged_primary_table_does_not_cost_the_node_its_disk(image: Image) -> None:
+    """A power cut while the table is rewritten: the backup in the last block is used."""
+    spec = direct(image, command_line=f"{image.command_line()} gpt")
+    vm = VM(image.disk, spec=spec)
+
+    with closing(vm):
+        vm.prepare()
+        vm.corrupt(images.BLOCK + 20)
+        vm.start()
+        slot = vm.wait_for_line(r"bulkhead-init: slot (\w), root (\w+)")
+
+    assert slot.groups() == ("a", "vda2")
+
+
 @pytest.fixture
 def attacked() -> Callable[[VM], str]:
     """Return a function that starts a machine, waits for its reset, and returns its console."""
