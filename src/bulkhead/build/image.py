@@ -8,11 +8,12 @@ from pathlib import Path
 
 import msgspec
 
-from bulkhead.build import erofs, initrd, report, root, steps, uki, verity
+from bulkhead.build import erofs, initrd, licences, report, root, steps, uki, verity
 from bulkhead.build.complete import modules
 from bulkhead.build.debian.deb import Package
 from bulkhead.build.keys import Keys
 from bulkhead.build.tools import Tools
+from bulkhead.build.tree import Tree
 from bulkhead.build.variants import Resolved
 from bulkhead.lib.progress import Progress
 from bulkhead.model.arch import Architecture
@@ -28,6 +29,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     verity_salt: str
     kernel_release: str
     command_line: str
+    licences: dict[str, str]
+    """SPDX expression of each package that says one."""
 
 
 class Inputs(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +88,7 @@ def make(out: Path, inputs: Inputs, *, tools: Tools, cache: Path, progress: Prog
     facts = Facts(
         root_hash=hashed.root_hash, verity_salt=hashed.salt,
         kernel_release=kernel.modules.release, command_line=command_line,
+        licences=licences.declared(_trees(inputs.packages)),
     )  # fmt: skip
     (out / "facts.json").write_bytes(msgspec.json.encode(facts))
 
@@ -124,4 +128,10 @@ def _module_names(names: tuple[str, ...]) -> tuple[str, ...]:
 def _versions(packages: Mapping[str, Mapping[str, Package]]) -> dict[str, str]:
     return {
         name: package.version for members in packages.values() for name, package in members.items()
+    }
+
+
+def _trees(packages: Mapping[str, Mapping[str, Package]]) -> dict[str, Tree]:
+    return {
+        name: package.tree for members in packages.values() for name, package in members.items()
     }

@@ -112,8 +112,8 @@ def _write(plan: Plan, folder: Path, *, tools: Tools, cache: Path, progress: Pro
         raw.unlink()
     manifest = _manifest(plan, facts, found)
     for kind, text in (
-        ("sbom-spdx", sbom.spdx(plan.lock, manifest)),
-        ("sbom-cyclonedx", sbom.cyclonedx(plan.lock, manifest)),
+        ("sbom-spdx", sbom.spdx(plan.lock, manifest, licences=facts.licences)),
+        ("sbom-cyclonedx", sbom.cyclonedx(plan.lock, manifest, licences=facts.licences)),
     ):
         target = plan.out / f"{stem}.{SUFFIXES[kind]}"
         atomicfile.write(target, text)
