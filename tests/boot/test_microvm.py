@@ -1,0 +1,60 @@
+"""The same image as a microVM: no firmware, no PCI, and a power cut in the middle."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from bulkhead.machine.spec import Accelerator, Board, DirectKernel, Disk, MachineSpec
+from bulkhead.testing.vm import VM
+from tests.support import images
+from tests.support.images import Image
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    """Return the standalone image."""
+    return images.build(tmp_path_factory.mktemp("standalone"))
+
+
+def microvm(image: Image) -> MachineSpec:
+    """Return a microVM that boots the image's kernel with the image's own command line."""
+    kernel = DirectKernel(
+        kernel=image.path("kernel"),
+        initrd=image.path("initrd"),
+        command_line=image.manifest.command_line,
+    )
+    return MachineSpec(
+        name="test",
+        boot=kernel,
+        board=Board.MICROVM,
+        accelerator=Accelerator.TCG,
+        disks=(Disk(image=image.disk, size=images.DISK_SIZE),),
+        reboots=False,
+    )
+
+
+def test_boots_again_after_a_power_cut(image: Image) -> None:
+    """Containerd answers with nothing failed, after the first boot and after a cut; the image
+    itself is never written to.
+    """
+    before = _digest(image.disk)
+    with VM(spec=microvm(image)) as vm:
+        first = vm.wait_until_ready()
+        vm.kill()
+        vm.start()
+        second = vm.wait_until_ready()
+        clean = vm.power_off()
+
+    assert (first["NFailedUnits"], second["NFailedUnits"]) == ("0", "0")
+    assert clean
+    assert _digest(image.disk) == before
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
