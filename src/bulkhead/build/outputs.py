@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -125,8 +124,8 @@ def _write(plan: Plan, folder: Path, *, tools: Tools, cache: Path, progress: Pro
 
 def _appear(target: Path, make: Callable[[Path], object]) -> None:
     """Let `make` write a scratch file in the same directory that then takes the target's name."""
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as name:
-        scratch = Path(name) / target.name
+    with atomicfile.scratch_directory(target) as folder:
+        scratch = folder / target.name
         make(scratch)
         scratch.chmod(0o644)
         os.replace(scratch, target)

@@ -6,6 +6,7 @@ imported when their command is used, so that `bulkhead --help` stays quick.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import logging
@@ -15,7 +16,7 @@ import click
 
 from bulkhead import __version__
 from bulkhead.lib import suggest
-from bulkhead.model.errors import BulkheadError
+from bulkhead.model.errors import BulkheadError, HostError
 
 # name: (module, one line for the overview). The command object has the command's name.
 COMMANDS = {
@@ -97,11 +98,25 @@ def main() -> int:
         return 130
     except BrokenPipeError:
         return 1
+    except OSError as error:
+        # A full disk or a missing right can meet any step; no step can say more than this.
+        if debug:
+            logging.getLogger(__name__).exception("failed")
+        _report(_from_system(error))
+        return 1
     except BulkheadError as error:
         if debug:
             logging.getLogger(__name__).exception("failed")
         _report(error)
         return error.exit_code
+
+
+def _from_system(error: OSError) -> HostError:
+    hint = None
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        hint = "make room, or put the cache on another disk with BULKHEAD_CACHE"
+    where = str(error.filename) if error.filename else None
+    return HostError(error.strerror or str(error), where=where, hint=hint)
 
 
 def _report(error: BulkheadError) -> None:

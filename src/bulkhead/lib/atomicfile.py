@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -50,6 +51,26 @@ def sync_directory(path: Path) -> None:
 
 
 @contextmanager
+def scratch_directory(target: Path) -> Iterator[Path]:
+    """Yield a new directory beside `target`, which goes away with the block.
+
+    An interrupt finds either no directory or one that is removed: it waits
+    while the directory is made (pthread_sigmask(3)).
+    """
+    # Only the main thread gets interrupts; in others there is nothing to hold back.
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
+@contextmanager
 def new_directory(path: Path) -> Iterator[Path]:
     """Yield a scratch directory that becomes `path` when the block ends well.
 
@@ -58,8 +79,7 @@ def new_directory(path: Path) -> Iterator[Path]:
     interrupt the scratch directory goes away.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    try:
+    with scratch_directory(path) as scratch:
         yield scratch
         os.chmod(scratch, 0o755)
         try:
@@ -67,6 +87,3 @@ def new_directory(path: Path) -> Iterator[Path]:
         except OSError:
             if not path.is_dir():
                 raise
-    finally:
-        if scratch.exists():
-            shutil.rmtree(scratch, ignore_errors=True)
