@@ -40,9 +40,9 @@ TTYPath=/dev/ttyS0
 {extra}
 ExecStart={program}
 """
-# Both readers write the same lines.
+# Both readers write the same lines. The first is empty: a login prompt may stand before it.
 SHELL = (
-    "/bin/sh -c 'sleep @IDLE@; "
+    "/bin/sh -c 'sleep @IDLE@; echo; "
     'grep -E "^(MemTotal|MemFree|Buffers|Cached|SReclaimable):" /proc/meminfo; '
     "for d in /proc/[0-9]*; do "
     '[ $${d##*/} = $$$$ ] || echo "P $$(cat $$d/comm 2>/dev/null) '
@@ -53,6 +53,7 @@ SHELL = (
 PYTHON = """\
 import glob, os, time
 time.sleep(@IDLE@)
+print()
 def text(path):
     try:
         return open(path).read()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,7 +80,8 @@ def test_changed_missing_and_cut_files_are_told(image: Path) -> None:
         "initrd": ("changed", 1000),
         "uki": ("changed", 5000),
     }
-    assert (found["root"].detail or "").startswith("damaged: /usr/")
+    # A flipped bit of compressed data reads as something else, or not at all.
+    assert re.match(r"(damaged: )?/usr/[^:]+: content ", found["root"].detail or "")
 
 
 def test_a_quick_look_reads_hashes_only(image: Path) -> None:
