@@ -21,7 +21,8 @@ from bulkhead.host.containers.containerd import Containerd
 from bulkhead.lib import atomicfile
 from bulkhead.model.errors import BulkheadError
 
-ARCHIVES = Path("/usr/lib/bulkhead/images")
+ARCHIVES = Path("/run/images")
+"""The machine's /usr/lib/bulkhead/images, where the service sees it."""
 STORED = Path("/var/lib/bulkhead/preloaded.json")
 CHUNK = 1 << 20
 

@@ -1,0 +1,150 @@
+"""A booted machine from the inside: nothing failed, nothing listens that should not, nothing of ours runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bulkhead.testing.vm import VM
+from tests.support import images
+
+pytestmark = pytest.mark.timeout(600)
+
+PROBE = Path(__file__).parent / "probe"
+
+# Each prints one line of JSON, but the journal, which prints one for each message.
+LISTS = {
+    "failed": "systemctl list-units --failed --output=json --no-pager",
+    "sockets": "systemctl list-sockets --output=json --no-pager",
+    "services": "systemctl list-units --type=service --state=running --output=json --no-pager",
+    "mounts": "systemctl list-units --type=mount --output=json --no-pager",
+    "security": "systemd-analyze security --json=short --no-pager",
+}
+JOURNAL = "journalctl -b -p err --output=json --output-fields=MESSAGE,SYSLOG_IDENTIFIER --no-pager"
+STORED = "journalctl -b -u bulkhead-preload.service --output=cat --no-pager"
+
+WAIT = """[Unit]
+After=containerd.service dbus-broker.service
+DefaultDependencies=no
+OnSuccess=look.service
+OnFailure=look.service
+[Service]
+ExecStart=/usr/bin/systemctl is-system-running --wait
+"""
+LOOK = "".join(
+    [
+        "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nTTYPath=/dev/ttyS0\n",
+        "StandardOutput=tty\nStandardError=journal\n",
+        "Environment=SYSTEMD_COLORS=0 SYSTEMD_URLIFY=0\n",
+        *(f"ExecStart=-{command}\n" for command in (*LISTS.values(), JOURNAL, STORED)),
+        "ExecStart=systemctl poweroff\n",
+    ]
+)
+
+# Messages of priority "error" that are explained; everything else is a failure of this test.
+EXPLAINED = (
+    # Virtual machines: the emulated chipset's timers, interrupts and memory types.
+    r"tsc: ", r"APIC calibration", r"mtrr: ", r"\.\.MP-BIOS bug", r"amd_pstate", r"RAS: ",
+    # The disk is larger than the image; systemd-repart moves the second table at the first boot.
+    r"GPT:", r"Alternate GPT",
+    # The root's own dm-verity device cannot be taken apart while it is mounted.
+    r"Unable to finalize remaining DM devices",
+)  # fmt: skip
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What the machine said."""
+
+    lists: dict[str, list[dict[str, object]]]
+    errors: list[str]
+    text: str
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
+    """Boot the probe variant to the end, look around in it, and switch it off."""
+    image = images.build(tmp_path_factory.mktemp("probe"), str(PROBE))
+    with VM(
+        image.disk, disk_size=images.DISK_SIZE, units={"wait.service": WAIT},
+        credentials={"systemd.extra-unit.look.service": LOOK.encode()},
+    ) as vm:  # fmt: skip
+        assert vm.wait_for_end(timeout_s=300) == 0
+        console = vm.console
+    lines = [line.strip() for line in console.splitlines()]
+    arrays = [line for line in lines if line.startswith("[{") or line == "[]"]
+    assert len(arrays) == len(LISTS), console[-3000:]
+    kind = list[dict[str, object]]
+    messages = [msgspec.json.decode(line) for line in lines if line.startswith('{"')]
+    return Seen(
+        lists={
+            name: msgspec.json.decode(a, type=kind) for name, a in zip(LISTS, arrays, strict=True)
+        },
+        errors=[f"{m.get('SYSLOG_IDENTIFIER')}: {m.get('MESSAGE')}" for m in messages],
+        text=console,
+    )
+
+
+def test_no_unit_failed(seen: Seen) -> None:
+    """`systemctl --failed` is empty."""
+    assert seen.lists["failed"] == []
+
+
+def test_the_journal_has_no_unexplained_error(seen: Seen) -> None:
+    """Every message of priority error is on the list of those that are explained."""
+    unexplained = [m for m in seen.errors if not any(re.search(e, m) for e in EXPLAINED)]
+
+    assert unexplained == []
+
+
+def test_nothing_listens_on_the_network(seen: Seen) -> None:
+    """No unit waits for connections from other machines."""
+    listening = [str(s["listen"]) for s in seen.lists["sockets"]]
+
+    assert [
+        where
+        for where in listening
+        if not where.startswith(("/", "kobject-uevent", "route", "audit"))
+    ] == []
+
+
+def test_no_program_of_ours_runs_when_nothing_happens(seen: Seen) -> None:
+    """Agents come when they are asked and go; at idle there are only their sockets."""
+    running = [str(s["unit"]) for s in seen.lists["services"]]
+
+    assert [name for name in running if name.startswith("bulkhead")] == []
+    assert "containerd.service" in running
+
+
+def test_there_is_no_login(seen: Seen) -> None:
+    """No console, terminal or network service lets anybody in."""
+    running = [str(s["unit"]) for s in seen.lists["services"]]
+
+    assert [name for name in running if re.search(r"getty|login|ssh|shell", name)] == []
+
+
+def test_data_is_on_its_own_partition(seen: Seen) -> None:
+    """The data partition was made at the first boot and is mounted."""
+    assert "var.mount" in [str(m["unit"]) for m in seen.lists["mounts"]]
+
+
+def test_agents_are_confined(seen: Seen) -> None:
+    """Each agent's exposure is as low as its work allows (systemd-analyze(1), "security")."""
+    exposure = {
+        str(s["unit"]): float(str(s["exposure"]))
+        for s in seen.lists["security"]
+        if str(s["unit"]).startswith("bulkhead-")
+    }
+    # It makes namespaces and packet rules, which needs capabilities.
+    network = {exposure.pop(name) for name in list(exposure) if "network" in name}
+
+    assert exposure
+    assert max(exposure.values()) <= 2.0
+    assert max(network) <= 3.5
+
+
+def test_images_of_the_variant_are_stored(seen: Seen) -> None:
+    """A container image in the variant's `preload` is there after the first boot."""
+    assert "stored docker.io/bulkhead/demo:latest" in seen.text
