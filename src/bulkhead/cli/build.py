@@ -12,14 +12,33 @@ from bulkhead.cli import common
 
 @click.command("build")
 @click.argument("variant", default="standalone")
-@click.option("-o", "--output", "out", type=click.Path(path_type=Path), metavar="DIR",
-              help="Directory for the outputs; out/VARIANT by default.")
-@click.option("-f", "--format", "formats", multiple=True, default=("raw",), show_default=True,
-              help="Disk image format: raw, qcow2 or raw.zst; may be given several times.")
-@click.option("-k", "--keys", type=click.Path(path_type=Path), metavar="DIR",
-              help="Sign the EFI programs with this set of keys (see `bulkhead keys`).")
-@click.option("--locked", is_flag=True,
-              help="Fail rather than choose other packages than the lock file's.")
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Directory for the outputs; out/VARIANT by default.",
+)
+@click.option(
+    "-f",
+    "--format",
+    "formats",
+    multiple=True,
+    default=("raw",),
+    show_default=True,
+    help="Disk image format: raw, qcow2 or raw.zst; may be given several times.",
+)
+@click.option(
+    "-k",
+    "--keys",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Sign the EFI programs with this set of keys (see `bulkhead keys`).",
+)
+@click.option(
+    "--locked", is_flag=True, help="Fail rather than choose other packages than the lock file's."
+)
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would be built from what.")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest and the paths as JSON.")
 def build_command(

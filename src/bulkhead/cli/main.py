@@ -84,7 +84,6 @@ def bulkhead(debug: bool) -> None:  # noqa: FBT001  # click passes options by na
 
 def main() -> int:
     """Run the command line and return the exit code: 0 done, 1 failed, 2 usage, 130 interrupted."""
-    debug = "--debug" in sys.argv
     try:
         result = bulkhead.main(prog_name="bulkhead", standalone_mode=False)
         return result if isinstance(result, int) else 0
@@ -98,17 +97,11 @@ def main() -> int:
         return 130
     except BrokenPipeError:
         return 1
-    except OSError as error:
-        # A full disk or a missing right can meet any step; no step can say more than this.
-        if debug:
+    # A full disk or a missing right can meet any step; no step can say more than the system does.
+    except (BulkheadError, OSError) as error:
+        if "--debug" in sys.argv:
             logging.getLogger(__name__).exception("failed")
-        _report(_from_system(error))
-        return 1
-    except BulkheadError as error:
-        if debug:
-            logging.getLogger(__name__).exception("failed")
-        _report(error)
-        return error.exit_code
+        return _report(error if isinstance(error, BulkheadError) else _from_system(error))
 
 
 def _from_system(error: OSError) -> HostError:
@@ -119,8 +112,9 @@ def _from_system(error: OSError) -> HostError:
     return HostError(error.strerror or str(error), where=where, hint=hint)
 
 
-def _report(error: BulkheadError) -> None:
+def _report(error: BulkheadError) -> int:
     if "--json" in sys.argv:
         fields = {"error": error.what, "where": error.where, "hint": error.hint}
         click.echo(json.dumps(fields))
     click.echo(f"bulkhead: {error}", err=True)
+    return error.exit_code
