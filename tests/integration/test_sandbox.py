@@ -17,7 +17,7 @@ import pytest
 from bulkhead.lib import sandbox
 from bulkhead.lib.dirs import repository_root
 from bulkhead.lib.run import CommandFailed
-from bulkhead.model.errors import HostError
+from bulkhead.model.errors import Bug, HostError
 
 NOBODY = 65534
 USERS = ["root", "ordinary"] if os.geteuid() == 0 else ["ordinary"]
@@ -231,3 +231,9 @@ def _processes() -> list[str]:
         except OSError:
             continue
     return found
+
+
+def test_the_machines_own_root_is_refused() -> None:
+    """Nothing is mounted over or written into the root of the machine."""
+    with pytest.raises(Bug, match="a sandbox needs a root of its own"):
+        sandbox.run(sandbox.Sandbox(root=Path("/")), ["/bin/true"])

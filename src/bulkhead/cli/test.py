@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -77,10 +78,13 @@ def missing_network() -> str | None:
 
 def missing_sandbox() -> str | None:
     """Return why tools cannot run in a sandbox here, or None."""
-    try:
-        sandbox.run(sandbox.Sandbox(root=Path("/")), ["/bin/true"])
-    except BulkheadError as error:
-        return str(error)
+    # An empty root that is given the machine's own programs.
+    system = [path for name in ("bin", "lib", "lib64", "usr") if (path := Path("/", name)).exists()]
+    with tempfile.TemporaryDirectory(prefix="bulkhead-sandbox-") as empty:
+        try:
+            sandbox.run(sandbox.Sandbox(root=Path(empty), reads=system), ["/bin/true"])
+        except BulkheadError as error:
+            return str(error)
     return None
 
 

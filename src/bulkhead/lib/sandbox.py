@@ -21,7 +21,7 @@ import msgspec
 
 from bulkhead.lib import run as runner
 from bulkhead.lib import sandbox_init
-from bulkhead.model.errors import HostError
+from bulkhead.model.errors import Bug, HostError
 
 ENVIRONMENT = {
     "HOME": "/tmp",
@@ -75,9 +75,13 @@ def command(
 
     Raises:
         HostError: a path in `reads` or `writes` does not exist.
+        Bug: the root is the machine's own, over which nothing can be mounted.
     """
+    root = os.path.realpath(sandbox.root)
+    if root == "/":
+        raise Bug("a sandbox needs a root of its own", where=root)
     spec: sandbox_init.Spec = {
-        "root": os.path.realpath(sandbox.root),
+        "root": root,
         "argv": list(argv),
         "env": {**ENVIRONMENT, **(env or {})},
         "cwd": str(sandbox.cwd or "/tmp"),
