@@ -28,7 +28,7 @@ from bulkhead.host.containers.cni import Bridge
 from bulkhead.host.containers.places import Places
 from bulkhead.host.containers.records import Record
 from bulkhead.lib.run import CommandFailed
-from bulkhead.model.containers import is_name
+from bulkhead.model.containers import Port, is_name
 from bulkhead.model.errors import Bug, BulkheadError, HostError, UserError
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,8 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
     """What a container has been given; kept below /run until it is taken back."""
 
     address: str
-    ports: tuple[tuple[str, str | None, int, int], ...] = ()
+    ports: tuple[Port, ...] = ()
+    """Those that lead to it: what a stopped container asked for may be another's by now."""
 
 
 class Network:
@@ -91,11 +92,20 @@ class Network:
         try:
             namespaces.make(pin, machine=self._machine)
             address = self._bridge.attach(name, pin)
-            given = Given(address=address)
-            self._save(name, given)
-            nft.apply(nft.ruleset(self._bridge.subnet) + nft.publish(record.request.ports, address))
+            return self._publish(record, address)
         except BulkheadError:
             self.detach(name)
+            raise
+
+    def _publish(self, record: Record, address: str) -> Given:
+        given = Given(address=address, ports=record.request.ports)
+        # Written down first: an interrupt must not leave a port that nobody takes back.
+        self._save(record.name, given)
+        try:
+            nft.apply(nft.ruleset(self._bridge.subnet) + nft.publish(given.ports, address))
+        except BulkheadError:
+            # All or none: whatever the ports lead to now, it is not this container.
+            self._save(record.name, Given(address=address))
             raise
         return given
 
@@ -106,8 +116,8 @@ class Network:
             HostError: the machine refused.
         """
         pin = self._places.namespace(name)
-        record = records.load(self._places.records, name)
-        for command in nft.withdraw(record.request.ports if record else ()):
+        given = self._given(name)
+        for command in nft.withdraw(given.ports if given else ()):
             with suppress(CommandFailed):
                 nft.apply(command)
         # Without the namespace the plug-in still frees the address.
