@@ -64,6 +64,7 @@ def _rows(text: str, fields: int) -> Iterator[list[str]]:
 
 
 def _number(text: str, what: str) -> int:
-    if not text.isdecimal() or int(text) > _LARGEST:
-        raise UserError(f"the image's {what} number cannot be {text!r}")
+    # Python refuses to read numbers of thousands of digits, with a ValueError.
+    if not text.isdecimal() or len(text) > 20 or int(text) > _LARGEST:
+        raise UserError(f"the image's {what} number cannot be {text[:40]!r}")
     return int(text)

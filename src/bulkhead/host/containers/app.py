@@ -194,8 +194,17 @@ def _safe(handler: Handler) -> Handler:
             if status == 500:
                 log.exception("%s %s", request.method, request.url.path)
             return _json(problem(error), status=status)
+        except OSError as error:
+            log.exception("%s %s", request.method, request.url.path)
+            return _json(_refused(error), status=500)
 
     return safe
+
+
+def _refused(error: OSError) -> Problem:
+    """Return what a client gets when the machine's files fail: mostly, its disk is full."""
+    where = None if error.filename is None else str(error.filename)
+    return Problem(error=f"the machine refused: {error.strerror or error}", where=where)
 
 
 def _json(value: object, *, status: int = 200) -> Response:
@@ -217,8 +226,8 @@ async def _body(request: Request, kind: type[T]) -> T:
 def _number(text: str | None) -> int | None:
     if text is None:
         return None
-    if not text.isdecimal():
-        raise UserError(f"expected a number of lines, got {text!r}")
+    if not text.isdecimal() or len(text) > 20:
+        raise UserError(f"expected a number of lines, got {text[:40]!r}")
     return int(text)
 
 
@@ -245,6 +254,9 @@ async def _lines(work: Work) -> AsyncIterator[bytes]:
             queue.put_nowait(Event(event="done", images=await work(report)))
         except BulkheadError as error:
             queue.put_nowait(Event(event="failed", problem=problem(error)))
+        except OSError as error:
+            log.exception("failed")
+            queue.put_nowait(Event(event="failed", problem=_refused(error)))
         finally:
             queue.put_nowait(None)
 

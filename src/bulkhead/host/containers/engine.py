@@ -145,8 +145,8 @@ class Engine:
         try:
             await self._create(record, image)
             await self._start(record)
-        except (BulkheadError, asyncio.CancelledError):
-            with suppress(BulkheadError):
+        except BaseException:  # a full disk and a cancelled request, too
+            with suppress(BulkheadError, OSError):
                 await asyncio.shield(self._erase(name))
             raise
         return await self.inspect(name)

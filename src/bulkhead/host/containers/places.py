@@ -11,7 +11,7 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     """All directories and sockets in one place."""
 
     records: Path = Path("/var/lib/bulkhead/containers")
-    """NAME.json, and the directory NAME with the files that are bound into it."""
+    """NAME.json, and the directory NAME.files with what is bound into the container."""
     volumes: Path = Path("/var/lib/bulkhead/volumes")
     shared: tuple[Path, ...] = (Path("/var/lib/bulkhead/shared"),)
     """Directories of the machine that may be given to containers by path."""
@@ -41,4 +41,6 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
 
     def files(self, name: str) -> Path:
         """Return the directory of files that are bound into a container."""
-        return self.records / name
+        # A suffix of its own: without one, the directory of a container `web.json` would be
+        # where the record of `web` belongs.
+        return self.records / f"{name}.files"

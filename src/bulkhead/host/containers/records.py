@@ -52,13 +52,17 @@ def load(directory: Path, name: str) -> Record | None:
     """
     file = path(directory, name)
     try:
-        return msgspec.json.decode(file.read_bytes(), type=Record)
+        record = msgspec.json.decode(file.read_bytes(), type=Record)
     except FileNotFoundError:
         return None
     except (OSError, msgspec.MsgspecError) as error:
         raise HostError(
             f"the record of a container cannot be read: {error}", where=str(file)
         ) from error
+    # Paths are made of the name that is in it, by a program with privileges.
+    if record.name != name:
+        raise HostError(f"is the record of another container, {record.name!r}", where=str(file))
+    return record
 
 
 def names(directory: Path) -> list[str]:

@@ -31,10 +31,13 @@ def shorten(directory: Path, *, largest: int = LARGEST, kept: int = KEPT) -> lis
     """
     shortened = []
     for path in sorted(directory.glob("*.log")):
-        size = path.stat().st_size
-        if size > largest:
-            _cut(path, (size - kept) // _ALIGNMENT * _ALIGNMENT)
-            shortened.append(path.stem)
+        try:
+            size = path.stat().st_size
+            if size > largest:
+                _cut(path, (size - kept) // _ALIGNMENT * _ALIGNMENT)
+                shortened.append(path.stem)
+        except FileNotFoundError:
+            continue  # the container was removed just now
     return shortened
 
 

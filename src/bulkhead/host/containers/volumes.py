@@ -39,7 +39,8 @@ def system_binds(name: str, places: Places) -> list[Bind]:
 
 
 def _target(volume: Volume) -> str:
-    target = posixpath.normpath(volume.target)
+    # normpath keeps two slashes at the beginning; a mount does not.
+    target = posixpath.normpath("/" + volume.target.lstrip("/"))
     if (
         not volume.target.startswith("/")
         or target in _TAKEN
@@ -59,11 +60,13 @@ def _source(volume: Volume, places: Places) -> Path:
     # Links are resolved before the comparison: only where it really leads counts.
     real = Path(os.path.realpath(volume.source))
     allowed = (places.volumes, *places.shared)
-    if not any(real.is_relative_to(os.path.realpath(root)) for root in allowed):
+    # Not deeper, and not the allowed directories themselves: what a container can write to could
+    # be made a link to anywhere before another one, which was given a part of it, starts again.
+    if not any(real.parent == Path(os.path.realpath(root)) for root in allowed):
         roots = " or ".join(str(root) for root in allowed)
         raise UserError(
             f"the machine's {volume.source!r} may not be given to a container",
-            hint=f"use a named volume, or a directory below {roots}",
+            hint=f"use a named volume, or a directory directly in {roots}",
         )
     if not real.is_dir():
         raise UserError(f"there is no directory {volume.source!r} on the machine")

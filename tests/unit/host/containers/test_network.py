@@ -6,6 +6,7 @@ import socket
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bulkhead.host.containers import network, nft, records
@@ -112,6 +113,40 @@ def test_files_of_a_container_keep_their_inode(tmp_path: Path) -> None:
     assert (where.files("web") / "resolv.conf").read_text() == "nameserver 192.0.2.1\n"
 
 
+def test_a_name_that_looks_like_a_record_hides_none(tmp_path: Path) -> None:
+    """The files of a container `web.json` are not where the record of `web` would be."""
+    where = places(tmp_path)
+    where.records.mkdir()
+
+    network.write_files(where, record("web.json"), "10.88.0.2")
+    records.save(where.records, record("web.json"))
+
+    assert records.names(where.records) == ["web.json"]
+
+
+def test_only_ports_that_were_given_are_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The port of a stopped container may be another's by the time the first is removed."""
+    where = places(tmp_path)
+    (where.networks).mkdir()
+    plugins = tmp_path / "plugins"
+    plugins.mkdir()
+    (plugins / "bridge").write_text("#!/bin/sh\n")
+    (plugins / "bridge").chmod(0o755)
+    commands: list[str] = []
+    monkeypatch.setattr(nft, "apply", commands.append)
+    served = network.Network(msgspec.structs.replace(where, plugins=plugins), machine=None)
+    ports = record("web").request.ports
+    given = network.Given(address="10.88.0.2", ports=ports)
+    (where.networks / "web.json").write_bytes(msgspec.json.encode(given))
+
+    served.detach("web")
+    served.detach("web")
+
+    assert commands == nft.withdraw(ports)
+
+
 def test_records_survive_and_damage_is_told(tmp_path: Path) -> None:
     """A record is read back as it was; a broken one is an error that names the file."""
     from bulkhead.model.errors import HostError
@@ -121,6 +156,10 @@ def test_records_survive_and_damage_is_told(tmp_path: Path) -> None:
     assert records.load(tmp_path, "web") == record("web")
     assert records.names(tmp_path) == ["web"]
     assert records.load(tmp_path, "other") is None
+    (tmp_path / "web.json").rename(tmp_path / "web2.json")
+    with pytest.raises(HostError, match=r"web2\.json: is the record of another container, 'web'"):
+        records.load(tmp_path, "web2")
+    records.forget(tmp_path, "web2")
     (tmp_path / "web.json").write_text("{")
     with pytest.raises(HostError, match=r"web\.json: the record of a container cannot be read"):
         records.load(tmp_path, "web")

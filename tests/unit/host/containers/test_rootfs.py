@@ -124,8 +124,18 @@ def test_a_link_out_of_the_shared_directory_is_refused(places: Places) -> None:
     assert allowed.source == str(places.shared[0] / "web")
 
 
+def test_a_directory_within_a_shared_one_is_refused(places: Places) -> None:
+    """A container with the outer one could make the inner one a link before the next start."""
+    (places.shared[0] / "web/inner").mkdir()
+
+    for source in (places.shared[0], places.shared[0] / "web/inner", places.volumes):
+        with pytest.raises(UserError, match="may not be given to a container"):
+            volumes.binds((Volume(source=str(source), target="/x"),), places)
+
+
 @pytest.mark.parametrize(
-    "target", ["/", "x", "/proc", "/sys/fs/cgroup", "/dev/../dev/shm", "/x/.."]
+    "target",
+    ["/", "x", "/proc", "/sys/fs/cgroup", "/dev/../dev/shm", "/x/..", "//", "//proc", "//dev/shm"],
 )
 def test_a_volume_cannot_hide_the_kernels_file_systems(places: Places, target: str) -> None:
     """Not the root, not /proc, /sys or /dev."""
