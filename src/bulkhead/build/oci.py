@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import os
 import tomllib
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
-from bulkhead.build import oci_archive, steps
+from bulkhead.build import oci_archive, packages, steps
 from bulkhead.build.complete import files, linker
-from bulkhead.build.debian import deb, download, lockfile, locking
+from bulkhead.build.debian import deb, download, lockfile
 from bulkhead.build.debian.locking import Request
 from bulkhead.build.select import Selection
 from bulkhead.build.tools import Tools, tools
@@ -78,6 +76,14 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     size: int
     """Bytes of the archive."""
+
+
+class _Moved(Exception):
+    """Packages had left the mirror; `lock` has others in their place."""
+
+    def __init__(self, lock: Lock) -> None:
+        self.lock = lock
+        super().__init__()
 
 
 def names() -> list[str]:
@@ -143,23 +149,26 @@ def build(
     folder = find(name)
     definition = read(folder)
     wanted = request(definition, arch)
-    lock = _lock(folder, wanted, locked=locked, cache=cache, progress=progress)
+    lock = packages.current_lock(
+        lock_path(folder), wanted, locked=locked, hint="build it once without --locked",
+        cache=cache, progress=progress,
+    )  # fmt: skip
     toolset = tools("image", cache=cache, progress=progress, locked=locked)
     full = reference.normalize(f"{definition.name}:{definition.tag}")
     overlay = folder / definition.rootfs if definition.rootfs else None
 
     def make(out: Path) -> None:
-        lock_used, debs = download.fetch_or_resolve(
+        used, debs = download.fetch_or_resolve(
             lock, wanted, cache=cache, progress=progress, locked=locked
         )
+        if used != lock:
+            raise _Moved(used)
+        found = packages.unpack(lock, debs, cache=cache, progress=progress)
         with progress.task(f"making the container image {reference.familiar(full)}"):
-            tree = make_tree(
-                definition, _unpack(lock_used, debs, cache=cache), arch=arch, overlay=overlay,
-                tools=toolset,
-            )  # fmt: skip
+            tree = make_tree(definition, found, arch=arch, overlay=overlay, tools=toolset)
             digest = oci_archive.write(
                 tree, out / "image.tar", name=full, config=_config(definition),
-                architecture=arch.oci, epoch=epoch(lock_used), tools=toolset,
+                architecture=arch.oci, epoch=packages.epoch(lock), tools=toolset,
             )  # fmt: skip
             (out / "digest").write_text(digest)
 
@@ -167,7 +176,12 @@ def build(
         FORMAT, definition, lock, toolset.key,
         steps.folder_fingerprint(overlay) if overlay else None, os.environ.get("SOURCE_DATE_EPOCH"),
     )  # fmt: skip
-    made = steps.cached(cache, "container-image", inputs, make)
+    try:
+        made = steps.cached(cache, "container-image", inputs, make)
+    except _Moved as moved:
+        # What is stored under a lock's hash is made from that lock and no other.
+        lockfile.write_lock(lock_path(folder), moved.lock)
+        return build(name, arch=arch, cache=cache, progress=progress, locked=locked)
     path = made / "image.tar"
     return Built(
         path=path, name=full, digest=(made / "digest").read_text(), size=path.stat().st_size
@@ -176,20 +190,20 @@ def build(
 
 def make_tree(
     definition: Definition,
-    packages: dict[str, deb.Package],
+    found: dict[str, deb.Package],
     *,
     arch: Architecture,
     overlay: Path | None,
     tools: Tools,
 ) -> Tree:
-    """Return the image's root.
+    """Return the image's root, made of the packages that were `found`.
 
     Raises:
         UserError: a rule keeps nothing, a library is missing, or a package has
             scripts that no rule accounts for.
     """
     selection = Selection(arch, definition.rules)
-    selection.add(packages, {item.partition("=")[0] for item in definition.packages})
+    selection.add(found, {item.partition("=")[0] for item in definition.packages})
     selection.close(())
     tree = selection.tree
     files.write_skeleton(tree)
@@ -208,39 +222,6 @@ def make_tree(
     if overlay is not None:
         files.overlay(tree, overlay)
     return tree
-
-
-def epoch(lock: Lock) -> int:
-    """Return the time of an image: SOURCE_DATE_EPOCH, else that of its newest package index."""
-    if value := os.environ.get("SOURCE_DATE_EPOCH"):
-        return int(value)
-    dates = [datetime.fromisoformat(suite.date) for suite in lock.suites]
-    return int(max((date.astimezone(UTC).timestamp() for date in dates), default=0))
-
-
-def _lock(folder: Path, wanted: Request, *, locked: bool, cache: Path, progress: Progress) -> Lock:
-    path = lock_path(folder)
-    lock = lockfile.read_lock(path) if path.exists() else None
-    if lock is not None and locking.is_current(lock, wanted):
-        return lock
-    if locked:
-        raise UserError("the lock file is missing or does not fit any more", where=str(path))
-    if lock is None:
-        lock = locking.resolve(wanted, cache=cache, progress=progress)
-    else:
-        lock = locking.update(lock, wanted, (), cache=cache, progress=progress)
-    lockfile.write_lock(path, lock)
-    progress.notice(f"wrote {path}: {len(lock.packages)} packages")
-    return lock
-
-
-def _unpack(lock: Lock, debs: dict[str, Path], *, cache: Path) -> dict[str, deb.Package]:
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        jobs = {
-            item.name: pool.submit(deb.unpack, debs[item.name], sha256=item.sha256, cache=cache)
-            for item in lock.packages
-        }
-        return {name: job.result() for name, job in jobs.items()}
 
 
 def _config(definition: Definition) -> oci_archive.Config:

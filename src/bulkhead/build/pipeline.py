@@ -8,17 +8,14 @@ whole, and the manifest comes last: where it is, the rest is.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 import bulkhead
-from bulkhead.build import image, outputs, preload, steps, tools, variants
-from bulkhead.build.debian import deb, download, lockfile, locking
+from bulkhead.build import image, outputs, packages, preload, steps, tools, variants
+from bulkhead.build.debian import download, lockfile
 from bulkhead.build.keys import Keys
 from bulkhead.build.variants import Resolved
 from bulkhead.lib.dirs import cache_dir, repository_root
@@ -111,7 +108,10 @@ def plan(
     cache = cache or cache_dir()
     outputs.check_formats(formats)
     resolved = variants.load(name_or_path)
-    lock = lock or current_lock(resolved, arch, locked=locked, progress=progress)
+    lock = lock or packages.current_lock(
+        resolved.lock_path, variants.request(resolved, arch), locked=locked,
+        hint="run: bulkhead lock", cache=cache, progress=progress,
+    )  # fmt: skip
     version = resolved.variant.version or bulkhead.__version__
     keyset = Keys(directory=keys.resolve()) if keys else None
     if keyset and not keyset.db_certificate.is_file():
@@ -123,36 +123,11 @@ def plan(
         tools={"image": made_with.key},
     )
     return Plan(
-        resolved=resolved, arch=arch, lock=lock, version=version, epoch=_epoch(lock),
+        resolved=resolved, arch=arch, lock=lock, version=version, epoch=packages.epoch(lock),
         formats=tuple(formats), keys=keyset, inputs=_fingerprints(resolved), builder=builder,
         out=(out or repository_root() / "out" / resolved.name).absolute(),
         cache=cache,
     )  # fmt: skip
-
-
-def current_lock(
-    resolved: Resolved, arch: Architecture, *, locked: bool, progress: Progress
-) -> Lock:
-    """Return the variant's lock; make or move it where it does not fit the variant.
-
-    Raises:
-        UserError: with `locked`, when there is none or it is out of date.
-    """
-    path = resolved.lock_path
-    request = variants.request(resolved, arch)
-    lock = lockfile.read_lock(path) if path.exists() else None
-    if lock is not None and locking.is_current(lock, request):
-        return lock
-    if locked:
-        what = "does not fit the variant any more" if lock else "is missing"
-        raise UserError(f"the lock file {what}", where=str(path), hint="run: bulkhead lock")
-    if lock is None:
-        lock = locking.resolve(request, cache=cache_dir(), progress=progress)
-    else:
-        lock = locking.update(lock, request, (), cache=cache_dir(), progress=progress)
-    lockfile.write_lock(path, lock)
-    progress.notice(f"wrote {path}: {len(lock.packages)} packages")
-    return lock
 
 
 def execute(planned: Plan, *, locked: bool = False, progress: Progress) -> Manifest:
@@ -173,10 +148,11 @@ def execute(planned: Plan, *, locked: bool = False, progress: Progress) -> Manif
         planned.resolved.variant.preload, arch=planned.arch, cache=cache, progress=progress,
         locked=locked,
     )  # fmt: skip
-    packages = _unpack(lock, debs, cache=cache, progress=progress)
+    found = packages.unpack(lock, debs, cache=cache, progress=progress)
+    sets = {name: {item: found[item] for item in members} for name, members in lock.sets.items()}
     inputs = image.Inputs(
         resolved=planned.resolved, arch=planned.arch, version=planned.version,
-        epoch=planned.epoch, packages=packages, keys=planned.keys, files=elsewhere, preload=brought,
+        epoch=planned.epoch, packages=sets, keys=planned.keys, files=elsewhere, preload=brought,
     )  # fmt: skip
     folder = steps.cached(
         cache, "image", planned.key,
@@ -193,24 +169,6 @@ def build_again(planned: Plan, *, progress: Progress) -> Manifest:
         str(planned.resolved.files[-1]), out=planned.out, formats=planned.formats,
         keys=planned.keys.directory if planned.keys else None, progress=progress,
     )  # fmt: skip
-
-
-def _unpack(
-    lock: Lock, debs: dict[str, Path], *, cache: Path, progress: Progress
-) -> dict[str, dict[str, deb.Package]]:
-    with (
-        progress.task("unpacking packages", total=len(lock.packages), unit="packages") as task,
-        ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool,
-    ):
-
-        def one(name: str, sha256: str) -> deb.Package:
-            package = deb.unpack(debs[name], sha256=sha256, cache=cache)
-            task.advance(1)
-            return package
-
-        jobs = {p.name: pool.submit(one, p.name, p.sha256) for p in lock.packages}
-        found = {name: job.result() for name, job in jobs.items()}
-    return {name: {p: found[p] for p in members} for name, members in lock.sets.items()}
 
 
 def _fingerprints(resolved: Resolved) -> dict[str, str]:
@@ -230,18 +188,3 @@ def _fingerprints(resolved: Resolved) -> dict[str, str]:
 def _own_programs() -> str:
     """Hash our programs that run on a node."""
     return steps.folder_fingerprint(repository_root() / "src" / "bulkhead" / "host")
-
-
-def _epoch(lock: Lock) -> int:
-    """Return the time of the image: SOURCE_DATE_EPOCH, else when its newest package index was made."""
-    if value := os.environ.get("SOURCE_DATE_EPOCH"):
-        try:
-            return int(value)
-        except ValueError:
-            raise UserError(
-                f"expected seconds since 1970, got {value!r}", where="SOURCE_DATE_EPOCH"
-            ) from None
-    dates = [datetime.fromisoformat(suite.date) for suite in lock.suites]
-    if not dates:
-        return 0
-    return int(max(date.astimezone(UTC) for date in dates).timestamp())
