@@ -12,7 +12,7 @@ from bulkhead.lib.progress import Progress
 from bulkhead.machine.state import LOOPBACK, Record
 from bulkhead.model.arch import AMD64
 from bulkhead.model.containers import Port, Restart, RunRequest
-from bulkhead.model.errors import HostError, RemoteError
+from bulkhead.model.errors import HostError
 
 NAME = "demo"
 PORT = 8080
@@ -48,7 +48,7 @@ def start(record: Record, *, progress: Progress) -> None:
     found = {container.name: container for container in machine.list_containers()}
     if NAME not in found:
         with progress.task("storing the demo container's image in the machine"):
-            _store(machine, built)
+            machine.import_archive(read_file(built.path))
         with progress.task("starting the demo container"):
             machine.run(
                 RunRequest(
@@ -63,14 +63,6 @@ def start(record: Record, *, progress: Progress) -> None:
         machine.start(NAME)
     with progress.task("waiting for the demo container"):
         _wait_for_page(record.host_port(PORT))
-
-
-def _store(machine: Containers, built: oci.Built) -> None:
-    """Send the image; once more if the service was just leaving because nobody had asked."""
-    try:
-        machine.import_archive(read_file(built.path))
-    except RemoteError:
-        machine.import_archive(read_file(built.path))
 
 
 def _wait_for_page(port: int) -> None:
