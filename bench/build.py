@@ -2,11 +2,11 @@
 
     ./bulkhead python -m bench.build [--json]
 
-mkosi builds an image of the same packages from Debian trixie: a read-only
-erofs root with dm-verity, a unified kernel image and a GPT disk. Both
-download from the same mirror; for the first row both have nothing, for the
-second both have their packages. Needs root, because mkosi runs package
-scripts.
+mkosi builds its usual disk image of the same packages from Debian trixie: a
+writable root without dm-verity or reports, a unified kernel image and a GPT
+disk, which is less work than ours. Both download from the same mirror; for
+the first row both have nothing, for the second both have their packages.
+Needs root, because mkosi runs package scripts.
 """
 
 from __future__ import annotations
