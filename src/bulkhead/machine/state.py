@@ -17,6 +17,7 @@ from bulkhead.machine import process
 from bulkhead.machine.process import Process
 from bulkhead.machine.spec import MachineSpec
 from bulkhead.model.channel import Channel
+from bulkhead.model.containers import is_name
 from bulkhead.model.errors import HostError, UserError
 
 DEFAULT_NAME = "bulkhead"
@@ -71,7 +72,16 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def directory(name: str) -> Path:
-    """Return where a machine's files are."""
+    """Return where a machine's files are.
+
+    Raises:
+        UserError: it cannot be a machine's name. Not any directory may be one: `delete` removes it.
+    """
+    if not is_name(name):
+        raise UserError(
+            f"a machine cannot be named {name!r}",
+            hint="use up to 63 small letters, digits, dots and dashes",
+        )
     return state_dir() / "machines" / name
 
 

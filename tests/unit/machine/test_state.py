@@ -129,3 +129,12 @@ def test_specs_survive_being_written() -> None:
     record = remember("one")
 
     assert state.decode(state.encode(record)) == record
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../..", "/etc", "a/b", "-a"])
+def test_no_other_directory_is_taken_for_a_machine(name: str) -> None:
+    """What is named can be deleted."""
+    with pytest.raises(UserError, match="a machine cannot be named"):
+        state.directory(name)
+    with pytest.raises(UserError, match="a machine cannot be named"):
+        state.delete(name)
