@@ -173,10 +173,12 @@ def build_again(planned: Plan, *, progress: Progress) -> Manifest:
 
 def _fingerprints(resolved: Resolved) -> dict[str, str]:
     """Hash the variant's files and those that it lays over the root."""
-    found = {
-        f"variants/{path.parent.name}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in resolved.files
-    }
+    found: dict[str, str] = {}
+    for path in resolved.files:
+        name = f"variants/{path.parent.name}/{path.name}"
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        # A variant of one's own may be in a directory that is called like its parent's.
+        found[name] = steps.key(found[name], digest) if name in found else digest
     for number, folder in enumerate(resolved.variant.rootfs):
         found |= {
             f"rootfs/{number}/{name}": digest
