@@ -181,6 +181,9 @@ def write_files(places: Places, record: Record, address: str) -> None:
         "hosts": f"127.0.0.1 localhost\n::1 localhost ip6-localhost\n{address} {hostname}\n",
         "resolv.conf": "".join(f"nameserver {server}\n" for server in servers),
     }
+    # Early in a boot the machine has not asked for its name servers yet: those of before stay.
+    if not servers and (directory / "resolv.conf").exists():
+        del contents["resolv.conf"]
     for name, text in contents.items():
         (directory / name).write_text(text)
         (directory / name).chmod(0o644)

@@ -113,6 +113,18 @@ def test_files_of_a_container_keep_their_inode(tmp_path: Path) -> None:
     assert (where.files("web") / "resolv.conf").read_text() == "nameserver 192.0.2.1\n"
 
 
+def test_name_servers_of_before_stay_while_the_machine_has_none(tmp_path: Path) -> None:
+    """A container that is restored early in a boot keeps the name servers that it had."""
+    where = places(tmp_path)
+    where.resolvers[0].write_text("nameserver 192.0.2.53\n")
+    network.write_files(where, record("web"), "10.88.0.2")
+    where.resolvers[0].unlink()
+
+    network.write_files(where, record("web"), "10.88.0.2")
+
+    assert (where.files("web") / "resolv.conf").read_text() == "nameserver 192.0.2.53\n"
+
+
 def test_a_name_that_looks_like_a_record_hides_none(tmp_path: Path) -> None:
     """The files of a container `web.json` are not where the record of `web` would be."""
     where = places(tmp_path)
