@@ -1,4 +1,4 @@
-"""Packet rules of containers: published ports and the way out.
+"""Packet rules of containers: published ports, the way out, and no other way in.
 
 One table of our own, so that the firewall's rules and these never overwrite
 each other. Ports are elements of two maps: publishing one changes no rule.
@@ -27,6 +27,14 @@ def ruleset(subnet: str) -> str:
         "fib daddr type local dnat ip to ip daddr . meta l4proto . th dport map @ports-at",
         "fib daddr type local dnat ip to meta l4proto . th dport map @ports",
     )
+    # This machine forwards packets, so a neighbour could send them to containers directly:
+    # they get answers, and what comes to a published port.
+    forwarded = (
+        f'iifname "{BRIDGE}" accept',
+        f'oifname "{BRIDGE}" ct state established,related accept',
+        f'oifname "{BRIDGE}" ct status dnat accept',
+        f'oifname "{BRIDGE}" drop',
+    )
     lines = (
         f"add table {TABLE}",
         f"add map {TABLE} ports {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}",
@@ -35,11 +43,14 @@ def ruleset(subnet: str) -> str:
         f"add chain {TABLE} prerouting {{ type nat hook prerouting priority dstnat; }}",
         f"add chain {TABLE} output {{ type nat hook output priority dstnat; }}",
         f"add chain {TABLE} postrouting {{ type nat hook postrouting priority srcnat; }}",
+        f"add chain {TABLE} forward {{ type filter hook forward priority filter; }}",
         f"flush chain {TABLE} prerouting",
         f"flush chain {TABLE} output",
         f"flush chain {TABLE} postrouting",
+        f"flush chain {TABLE} forward",
         *(f"add rule {TABLE} prerouting {rule}" for rule in to_container),
         *(f"add rule {TABLE} output {rule}" for rule in to_container),
+        *(f"add rule {TABLE} forward {rule}" for rule in forwarded),
         f'add rule {TABLE} postrouting ip saddr {subnet} oifname != "{BRIDGE}" masquerade',
         # A container that calls a published port of its own machine must get the
         # answer from there, not directly from the other container.

@@ -87,6 +87,19 @@ def test_published_ports_are_elements_of_maps() -> None:
     ]
 
 
+def test_only_published_ports_are_forwarded_to_containers() -> None:
+    """A neighbour that knows a container's address must not get to its other ports."""
+    rule = "add rule inet bulkhead-containers forward "
+    rules = [line for line in nft.ruleset("10.88.0.0/16").splitlines() if line.startswith(rule)]
+
+    assert [line.removeprefix(rule) for line in rules] == [
+        'iifname "bulkhead0" accept',
+        'oifname "bulkhead0" ct state established,related accept',
+        'oifname "bulkhead0" ct status dnat accept',
+        'oifname "bulkhead0" drop',
+    ]
+
+
 def test_containers_get_name_servers_that_they_can_reach(tmp_path: Path) -> None:
     """The machine's own resolver on 127.0.0.53 is not one of them."""
     stub, real = tmp_path / "stub", tmp_path / "real"
