@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from bulkhead.build.debian import locking, objects, origins
 from bulkhead.build.debian.locking import Request
 from bulkhead.lib.progress import Progress
-from bulkhead.model.errors import RemoteError, UserError
+from bulkhead.model.errors import RemoteError, Untrusted, UserError
 from bulkhead.model.lock import Lock, LockedFile, LockedPackage
 from bulkhead.model.repository import Repository, debian
 
@@ -70,7 +71,7 @@ def fetch_files(lock: Lock, *, cache: Path, progress: Progress) -> dict[str, Pat
     """Return the single files of a lock by name; download what is not in the cache.
 
     Raises:
-        Untrusted: a server gave other bytes than the lock names.
+        Untrusted: a server gave other bytes than the lock names, or they were changed since.
         RemoteError: a server cannot be reached or no longer has one.
         HostError: no space left.
     """
@@ -79,7 +80,18 @@ def fetch_files(lock: Lock, *, cache: Path, progress: Progress) -> dict[str, Pat
         first = gone[0]
         where = first.url if isinstance(first, LockedFile) else first.path
         raise RemoteError("is not there (any more)", where=where)
-    return {file.name: objects.object_path(cache, file.sha256) for file in lock.files}
+    found = {file.name: objects.object_path(cache, file.sha256) for file in lock.files}
+    for file in lock.files:
+        # A package is checked when it is unpacked; such a file goes into the image as it is.
+        with found[file.name].open("rb") as stream:
+            actual = hashlib.file_digest(stream, "sha256").hexdigest()
+        if actual != file.sha256:
+            raise Untrusted(
+                f"has SHA-256 {actual}, expected {file.sha256}: it was changed after it was "
+                "downloaded",
+                where=str(found[file.name]), hint="remove it; it will be downloaded again",
+            )  # fmt: skip
+    return found
 
 
 def fetch_or_resolve(

@@ -345,6 +345,12 @@ def test_single_file_is_fetched_by_its_address(world: World, tmp_path: Path) -> 
     with pytest.raises(Untrusted, match="kubelet: has SHA-256"):
         download.fetch_files(changed, cache=world.cache, progress=SILENT)
 
+    kept = objects.object_path(world.cache, file.sha256)
+    kept.chmod(0o644)
+    kept.write_bytes(b"changed")
+    with pytest.raises(Untrusted, match="it was changed after it was downloaded"):
+        download.fetch_files(lock, cache=world.cache, progress=SILENT)
+
 
 def test_wheel_comes_from_the_index_that_pip_uses(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
