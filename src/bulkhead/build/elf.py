@@ -30,12 +30,6 @@ class Elf(msgspec.Struct, frozen=True, kw_only=True):
     """Library names in the order of preference, over all of its notes."""
 
 
-def is_elf(path: Path) -> bool:
-    """Say whether a file begins like an ELF file."""
-    with path.open("rb") as file:
-        return file.read(4) == MAGIC
-
-
 def read(path: Path) -> Elf | None:
     """Return what the file needs, or None when it is not an ELF file or a broken one."""
     from elftools.common.exceptions import ELFError

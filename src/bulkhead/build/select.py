@@ -171,17 +171,6 @@ class Selection:
             step = posixpath.join("/", posixpath.dirname(path), entry.target)
             path = merged(posixpath.normpath(step).lstrip("/"))
 
-    def drop_dangling(self, below: str) -> None:
-        """Remove symbolic links below a directory whose target was not chosen."""
-        for path in list(self.tree.below(below)):
-            entry = self.tree[path]
-            if (
-                entry.kind is Kind.SYMLINK
-                and entry.target != "/dev/null"
-                and self.tree.resolve(path) is None
-            ):
-                self.tree.remove(path)
-
 
 def _replace_mode(entry: Entry, mode: int) -> Entry:
     import msgspec

@@ -56,21 +56,6 @@ class Qmp:
         """Run a command of the human monitor: some things QMP has no command for."""
         return str(self.execute("human-monitor-command", **{"command-line": line}))
 
-    def wait_for_event(self, name: str, *, timeout_s: float) -> None:
-        """Wait for an event.
-
-        Raises:
-            HostError: it did not come in time.
-        """
-        self._connection.settimeout(timeout_s)
-        try:
-            while self._read().get("event") != name:
-                pass
-        except OSError as error:
-            raise HostError(f"QEMU did not report {name}") from error
-        finally:
-            self._connection.settimeout(TIMEOUT_S)
-
     def _read(self) -> dict[str, object]:
         line = self._stream.readline()
         if not line:

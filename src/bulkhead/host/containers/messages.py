@@ -229,13 +229,6 @@ class MountsResponse(Message):
     mounts: Annotated[list[Mount], 1] = []
 
 
-class UsageResponse(Message):
-    """What a snapshot takes on disk."""
-
-    size: Annotated[int, 1] = 0
-    inodes: Annotated[int, 2] = 0
-
-
 # --- containers and tasks --------------------------------------------------
 
 
