@@ -14,8 +14,8 @@ import msgspec
 
 from bulkhead.model.repository import Pin, Repository
 
-Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
-Size = Annotated[str, msgspec.Meta(pattern=r"^[1-9][0-9]*[KMGT]?$")]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,30}\Z")]
+Size = Annotated[str, msgspec.Meta(pattern=r"^[1-9][0-9]*[KMGT]?\Z")]
 
 
 class _Table(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True):
@@ -79,9 +79,9 @@ class File(_Table, frozen=True):
     path: str
     """Where it goes in the root."""
     url: str
-    sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
     size: int
-    mode: Annotated[str, msgspec.Meta(pattern=r"^0[0-7]{3}$")] = "0644"
+    mode: Annotated[str, msgspec.Meta(pattern=r"^0[0-7]{3}\Z")] = "0644"
 
 
 class Rule(_Table, frozen=True):
@@ -101,7 +101,7 @@ class Variant(_Table, frozen=True):
     name: Name | None = None
     description: str | None = None
     version: (
-        Annotated[str, msgspec.Meta(pattern=r"^[0-9]+(\.[0-9]+)*([~+-][a-z0-9.]+)?$")] | None
+        Annotated[str, msgspec.Meta(pattern=r"^[0-9]+(\.[0-9]+)*([~+-][a-z0-9.]+)?\Z")] | None
     ) = None
     """Of the image; Bulkhead's own version without it."""
     inherit: tuple[str, ...] = ()
