@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,8 +63,9 @@ def kind(path: Path) -> str | None:
 
 def test_every_program_is_on_the_committed_list(root: Path) -> None:
     """A program that gets into the image has been seen and agreed to by somebody."""
+    # The kernel's release is in the lock; a new one is not a new program.
     programs = [
-        f"{what} {found.path}"
+        f"{what} {re.sub('^usr/lib/modules/[^/]+', 'usr/lib/modules/RELEASE', found.path)}"
         for found in sorted(walk(root), key=lambda f: f.path)
         if stat.S_ISREG(found.mode) and (what := kind(found.real))
     ]
