@@ -13,8 +13,9 @@ from pathlib import Path
 
 import msgspec
 
-from bulkhead.build import pipeline
+from bulkhead.build import formats, pipeline
 from bulkhead.build.tools import Tools, tools
+from bulkhead.lib import atomicfile
 from bulkhead.lib.dirs import cache_dir, repository_root
 from bulkhead.lib.progress import Progress
 from bulkhead.machine import accelerate, demo, files, launch, ports, process, state
@@ -197,8 +198,8 @@ def _place_image(
 ) -> None:
     """Link the image into the machine's directory; drop what was stored on top of another one.
 
-    A link and not a path: the machine's disk stays whole when the next build
-    replaces the image.
+    A link or a copy, not a path: the machine's disk stays whole when the next
+    build replaces the image.
     """
     disk = manifest.output("disk")
     assert disk is not None
@@ -211,10 +212,21 @@ def _place_image(
             path.unlink(missing_ok=True)
     if not (directory / _IMAGE).exists():
         source = repository_root() / "out" / manifest.variant / disk.file
-        try:
-            os.link(source, directory / _IMAGE)
-        except OSError:
-            (directory / _IMAGE).symlink_to(source)
+        link_or_copy(source, directory / _IMAGE)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it where that is not possible; holes stay holes.
+
+    Raises:
+        HostError: it cannot be copied either.
+    """
+    try:
+        os.link(source, target)
+    except OSError:
+        with atomicfile.scratch_directory(target) as scratch:
+            formats.copy_sparse(source, scratch / target.name)
+            (scratch / target.name).replace(target)
 
 
 def _start(record: Record, directory: Path, vm: Tools) -> Record:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from pathlib import Path
+
 import msgspec
 import pytest
 from click.testing import CliRunner
@@ -70,3 +74,23 @@ def test_down_says_that_there_is_no_machine(monkeypatch: pytest.MonkeyPatch, tmp
 
     assert isinstance(done.exception, UserError)
     assert str(done.exception) == "there is no machine 'nothing'\n  hint: see: bulkhead up"
+
+
+def test_an_image_on_another_file_system_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine's disk stays whole when the next build replaces the image, also without links."""
+    source = tmp_path / "built.raw"
+    source.write_bytes(b"first")
+    machine = tmp_path / "machine"
+    machine.mkdir()
+
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", no_links)
+    up.link_or_copy(source, machine / "image")
+    source.write_bytes(b"second")
+
+    assert (machine / "image").read_bytes() == b"first"
+    assert [path.name for path in machine.iterdir()] == ["image"]
