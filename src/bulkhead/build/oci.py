@@ -35,19 +35,6 @@ FORMAT = 1
 _USELESS = ("boot", "efi", "home", "mnt", "media", "srv", "opt", "root")
 
 
-class Run(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
-    """`[config]`: how the image is run."""
-
-    entrypoint: tuple[str, ...] = ()
-    command: tuple[str, ...] = ()
-    env: dict[str, str] = {}
-    user: str = ""
-    workdir: str = "/"
-    ports: tuple[str, ...] = ()
-    stop_signal: str = ""
-    labels: dict[str, str] = {}
-
-
 class Definition(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"
 ):
@@ -63,7 +50,7 @@ class Definition(
     rules: dict[str, Rule] = {}
     users: dict[str, int] = {}
     """Name: number, of user and group alike. There is always root."""
-    config: Run = Run()
+    config: oci_archive.Config = oci_archive.Config()
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,7 +154,7 @@ def build(
         with progress.task(f"making the container image {reference.familiar(full)}"):
             tree = make_tree(definition, found, arch=arch, overlay=overlay, tools=toolset)
             digest = oci_archive.write(
-                tree, out / "image.tar", name=full, config=_config(definition),
+                tree, out / "image.tar", name=full, config=definition.config,
                 architecture=arch.oci, epoch=packages.epoch(lock), tools=toolset,
             )  # fmt: skip
             (out / "digest").write_text(digest)
@@ -222,10 +209,6 @@ def make_tree(
     if overlay is not None:
         files.overlay(tree, overlay)
     return tree
-
-
-def _config(definition: Definition) -> oci_archive.Config:
-    return msgspec.convert(msgspec.structs.asdict(definition.config), oci_archive.Config)
 
 
 def _home() -> Path:

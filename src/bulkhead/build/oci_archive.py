@@ -29,8 +29,8 @@ LEVEL = "-19"
 Json = dict[str, object]
 
 
-class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """How the image is run."""
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
+    """How the image is run; also the table `[config]` of an `image.toml`."""
 
     entrypoint: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
