@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from bulkhead.machine.files import REPORT_PORT
 from bulkhead.testing.vm import VM
 from tests.support import images
 
@@ -36,8 +37,8 @@ ExecStart=/usr/bin/systemctl is-system-running --wait
 """
 LOOK = "".join(
     [
-        "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nTTYPath=/dev/ttyS0\n",
-        "StandardOutput=tty\nStandardError=journal\n",
+        "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\n",
+        f"StandardOutput=file:/dev/virtio-ports/{REPORT_PORT}\nStandardError=journal\n",
         "Environment=SYSTEMD_COLORS=0 SYSTEMD_URLIFY=0\n",
         *(f"ExecStart=-{command}\n" for command in (*LISTS.values(), JOURNAL, STORED)),
         "ExecStart=systemctl poweroff\n",
@@ -72,8 +73,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
         credentials={"systemd.extra-unit.look.service": LOOK.encode()},
     ) as vm:  # fmt: skip
         assert vm.wait_for_end(timeout_s=300) == 0
-        console = vm.console
-    lines = [line.strip() for line in console.splitlines()]
+        report, console = vm.report, vm.console
+    lines = report.splitlines()
     arrays = [line for line in lines if line.startswith("[{") or line == "[]"]
     assert len(arrays) == len(LISTS), console[-3000:]
     kind = list[dict[str, object]]
@@ -83,7 +84,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
             name: msgspec.json.decode(a, type=kind) for name, a in zip(LISTS, arrays, strict=True)
         },
         errors=[f"{m.get('SYSLOG_IDENTIFIER')}: {m.get('MESSAGE')}" for m in messages],
-        text=console,
+        text=report,
     )
 
 

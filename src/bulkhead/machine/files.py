@@ -14,10 +14,15 @@ READY = "ready"
 READY_IN = "ready.in"
 READY_OUT = "ready.out"
 """FIFO with what the guest writes to its readiness port; lines wait in it until they are read."""
+REPORT = "report"
+"""What the guest writes to its report port."""
 VARIABLES = "variables.fd"
 
 READY_PORT = "org.bulkhead.ready"
 """Name of the virtio port, /dev/virtio-ports/NAME in the guest."""
+
+REPORT_PORT = "org.bulkhead.report"
+"""For tests: what is written here stays apart from the messages of the console."""
 
 
 def overlay(index: int) -> str:

@@ -66,7 +66,13 @@ def prepare(
         # A new one each time: the old one may hold what an earlier boot said.
         (directory / name).unlink(missing_ok=True)
         os.mkfifo(directory / name, 0o600)
-    for name in (files.CONSOLE_LOG, files.ERRORS, files.QMP_SOCKET, files.CONSOLE_SOCKET):
+    for name in (
+        files.CONSOLE_LOG,
+        files.REPORT,
+        files.ERRORS,
+        files.QMP_SOCKET,
+        files.CONSOLE_SOCKET,
+    ):
         (directory / name).unlink(missing_ok=True)
     values = credentials or {}
     for index, name in enumerate(spec.credentials):
@@ -241,6 +247,11 @@ def tail_of(directory: Path) -> str:
 def console(directory: Path) -> str:
     """Return what a machine wrote to its console, without control sequences."""
     return clean(_text(directory / files.CONSOLE_LOG))
+
+
+def report(directory: Path) -> str:
+    """Return what a machine with `MachineSpec.report` wrote to its report port."""
+    return _text(directory / files.REPORT)
 
 
 def clean(text: str) -> str:

@@ -174,7 +174,15 @@ def _channels(spec: MachineSpec) -> list[str]:
         "-chardev", f"pipe,id=ready,path={files.READY}",
         *_device(spec, "virtio-serial"),
         "-device", f"virtserialport,chardev=ready,name={files.READY_PORT}",
+        *(_report() if spec.report else []),
         *_device(spec, "virtio-rng"),
+    ]  # fmt: skip
+
+
+def _report() -> list[str]:
+    return [
+        "-chardev", f"file,id=report,path={files.REPORT},append=on",
+        "-device", f"virtserialport,chardev=report,name={files.REPORT_PORT}",
     ]  # fmt: skip
 
 

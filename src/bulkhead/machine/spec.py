@@ -97,5 +97,8 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True):
     time on any workstation. TCG only."""
     live_console: bool = False
     """Serve the console on a socket too, besides logging it."""
+    report: bool = False
+    """A port whose words go to a file of their own: kernel and systemd write to the console
+    whenever they like, in the middle of lines too."""
     paused: bool = False
     """Wait for QMP's `cont` before the first instruction."""

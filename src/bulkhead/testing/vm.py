@@ -83,6 +83,7 @@ class VM:
             forwards=ports.choose(forwards),
             credentials=tuple(self.credentials),
             live_console=True,
+            report=True,
             paused=True,
         )
         self.directory = Path(tempfile.mkdtemp(prefix="bulkhead-vm-"))
@@ -205,6 +206,11 @@ class VM:
     def console(self) -> str:
         """All that the machine wrote to its console so far."""
         return launch.console(self.directory)
+
+    @property
+    def report(self) -> str:
+        """What units of the guest wrote to REPORT_PORT so far; nothing else is in it."""
+        return launch.report(self.directory)
 
     @property
     def process(self) -> Process:
