@@ -188,7 +188,7 @@ class Fence:
             raise ImportError(f"{name} is no dependency of a node")
 
 sys.meta_path.insert(0, Fence())
-for package in ("bulkhead.model", "bulkhead.lib", "bulkhead.host", "bulkhead.client"):
+for package in ("bulkhead.model", "bulkhead.lib", "bulkhead.render", "bulkhead.host", "bulkhead.client"):
     folder = importlib.import_module(package).__path__
     for module in pkgutil.walk_packages(folder, package + "."):
         if not module.name.endswith("__main__"):

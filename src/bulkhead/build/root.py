@@ -26,7 +26,7 @@ AGENT_ROOT = "usr/lib/bulkhead/agent"
 PRELOADED = "usr/lib/bulkhead/images"
 DEFAULTS = "usr/share/bulkhead/defaults.json"
 # The parts of this package that run on a node (see ARCHITECTURE.md, "Who may import whom").
-AGENT_PARTS = ("model", "lib", "host")
+AGENT_PARTS = ("model", "lib", "render", "host")
 
 
 class Kernel(msgspec.Struct, frozen=True, kw_only=True):

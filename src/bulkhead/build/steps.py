@@ -29,12 +29,16 @@ def key(*parts: object) -> str:
     return hashlib.sha256(encoded).hexdigest()
 
 
+# Our packages that the builder runs; what runs on a node is hashed with the image's content.
+PARTS = ("build", "model", "lib", "render")
+
+
 @cache
 def builder_fingerprint() -> str:
     """Return the hash of the source files that decide what the builder makes."""
     package = Path(bulkhead.__file__).parent
     digest = hashlib.sha256()
-    sources = [p for part in ("build", "model", "lib") for p in (package / part).rglob("*.py")]
+    sources = [p for part in PARTS for p in (package / part).rglob("*.py")]
     native = [p for p in (repository_root() / "native").rglob("*") if p.is_file()]
     for path in sorted([*sources, *native]):
         digest.update(f"{path.relative_to(repository_root())}\0".encode())

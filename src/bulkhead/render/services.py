@@ -1,0 +1,61 @@
+"""All services that settings concern, in the order in which they are acted on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from bulkhead.model.errors import Bug
+from bulkhead.render import motd
+from bulkhead.render.service import ConfigurationFile, File, Service, Settings
+
+SERVICES: tuple[Service, ...] = (motd.SERVICE,)
+
+CONFIGURATION_FILES: Mapping[str, ConfigurationFile] = {
+    name: ConfigurationFile(path=path, service=service.name)
+    for service in SERVICES
+    for name, path in service.files.items()
+}
+
+
+def render(settings: Settings, services: Sequence[Service] = SERVICES) -> tuple[File, ...]:
+    """Return all files of some services, by path.
+
+    Raises:
+        RenderError: a setting cannot be written into a file.
+        Bug: two services write one file.
+    """
+    found: dict[str, File] = {}
+    for service in services:
+        for file in service.render(settings):
+            if file.path in found:
+                raise Bug(f"two services write {file.path}")
+            found[file.path] = file
+    return tuple(found[path] for path in sorted(found))
+
+
+def affected(
+    keys: Iterable[tuple[str, ...]], services: Sequence[Service] = SERVICES
+) -> tuple[Service, ...]:
+    """Return the services that some settings concern, in their order.
+
+    The nearest ancestor that a service names counts, as in Bottlerocket: a
+    service of `network.hostname` hides one of `network` from that key. A key
+    above those that services name (`network`) concerns all of them.
+    """
+    by_key: dict[tuple[str, ...], set[str]] = {}
+    for service in services:
+        for key in service.keys:
+            by_key.setdefault(tuple(key.split(".")), set()).add(service.name)
+    found: set[str] = set()
+    for asked in keys:
+        found |= _nearest(asked, by_key)
+    return tuple(service for service in services if service.name in found)
+
+
+def _nearest(key: tuple[str, ...], by_key: Mapping[tuple[str, ...], set[str]]) -> set[str]:
+    below = (names for known, names in by_key.items() if known[: len(key)] == key)
+    found = set().union(*below)
+    for length in range(len(key), 0, -1):
+        if names := by_key.get(key[:length]):
+            return found | names
+    return found
