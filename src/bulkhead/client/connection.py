@@ -13,8 +13,8 @@ from typing import TypeVar
 import msgspec
 
 from bulkhead.model.channel import Channel
-from bulkhead.model.containers import Problem
 from bulkhead.model.errors import HostError, RemoteError, UserError
+from bulkhead.model.problem import Problem
 
 T = TypeVar("T")
 
@@ -37,7 +37,9 @@ _ERRORS: Mapping[int, type[UserError] | type[RemoteError] | type[HostError]] = {
     400: UserError,
     401: RemoteError,
     404: Missing,
+    408: RemoteError,
     409: Conflict,
+    413: UserError,
     500: HostError,
 }
 

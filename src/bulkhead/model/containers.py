@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from bulkhead.model.errors import UserError
+from bulkhead.model.problem import Problem
 
 # A `$` alone would also match before a newline at the end.
 NAME_PATTERN = r"^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$(?!\n)"
@@ -145,14 +146,6 @@ class Event(_Model, frozen=True, kw_only=True, omit_defaults=True):
     """In the last event: what was stored."""
     problem: Problem | None = None
     """In the last event, if it failed."""
-
-
-class Problem(_Model, frozen=True, kw_only=True):
-    """An error: what failed, where, and what to do."""
-
-    error: str
-    where: str | None = None
-    hint: str | None = None
 
 
 class StopRequest(_Model, frozen=True, kw_only=True):

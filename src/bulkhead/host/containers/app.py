@@ -7,7 +7,6 @@ caller's, 5xx the machine's. Long work answers with one JSON event per line.
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TypeVar
@@ -17,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
 from bulkhead import __version__
@@ -25,15 +24,16 @@ from bulkhead.host.containers import attached, logs
 from bulkhead.host.containers.containerd import Busy, Exists, NotFound
 from bulkhead.host.containers.engine import Engine
 from bulkhead.host.containers.transfer_messages import Progress
+from bulkhead.host.serving import CLOSE, Guard, TooLarge, TooSlow, read_body
 from bulkhead.model.containers import (
     Event,
     Health,
-    Problem,
     PullRequest,
     RunRequest,
     StopRequest,
 )
 from bulkhead.model.errors import BulkheadError, UserError
+from bulkhead.model.problem import Problem
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +42,9 @@ T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
 Work = Callable[[Callable[[Progress], None]], Awaitable[tuple[str, ...]]]
 
-_STATUS: Mapping[type[BulkheadError], int] = {NotFound: 404, Exists: 409, Busy: 409, UserError: 400}
-
-
-def problem(error: BulkheadError) -> Problem:
-    """Return an error as what a client gets."""
-    return Problem(error=error.what, where=error.where, hint=error.hint)
+_STATUS: Mapping[type[BulkheadError], int] = {
+    NotFound: 404, Exists: 409, Busy: 409, TooSlow: 408, TooLarge: 413, UserError: 400,
+}  # fmt: skip
 
 
 def make(engine: Engine, *, token: str | None) -> ASGIApp:
@@ -73,7 +70,10 @@ def make(engine: Engine, *, token: str | None) -> ASGIApp:
         Route("/v1/images/import", _safe(service.import_archive), methods=["POST"]),
         Route("/v1/images/{name:path}", _safe(service.remove_image), methods=["DELETE"]),
     ]
-    return _Guard(Starlette(routes=routes), token)
+    refused = Problem(error="the token is missing or wrong", hint="is it this machine's?")
+    return Guard(
+        Starlette(routes=routes), token=token, refusal=_json(refused, status=401, headers=CLOSE)
+    )
 
 
 class _Service:
@@ -150,41 +150,6 @@ class _Service:
         return _json(Event(event="removed", images=(name,)))
 
 
-class _Guard:
-    """Lets only those through who may ask: everyone on the Unix socket, over TCP with the token."""
-
-    def __init__(self, app: ASGIApp, token: str | None) -> None:
-        self._app = app
-        self._token = token
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one connection's request."""
-        guarded = scope["type"] in ("http", "websocket") and _over_tcp(scope)
-        if guarded and not self._allowed(scope):
-            await self._refuse(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
-
-    def _allowed(self, scope: Scope) -> bool:
-        given = dict(scope["headers"]).get(b"authorization", b"")
-        if self._token is None:
-            return False
-        return hmac.compare_digest(given, f"Bearer {self._token}".encode())
-
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008, "reason": "wrong token"})
-            return
-        refusal = Problem(error="the token is missing or wrong", hint="is it this machine's?")
-        await _json(refusal, status=401)(scope, receive, send)
-
-
-def _over_tcp(scope: Scope) -> bool:
-    # Only TCP has a port, at either end. Who may open the Unix socket is up to its mode.
-    ends = (scope.get("server"), scope.get("client"))
-    return any(end is not None and end[1] is not None for end in ends)
-
-
 def _safe(handler: Handler) -> Handler:
     async def safe(request: Request) -> Response:
         try:
@@ -193,7 +158,8 @@ def _safe(handler: Handler) -> Handler:
             status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
             if status == 500:
                 log.exception("%s %s", request.method, request.url.path)
-            return _json(problem(error), status=status)
+            unread = CLOSE if isinstance(error, TooLarge | TooSlow) else None
+            return _json(Problem.of(error), status=status, headers=unread)
         except OSError as error:
             log.exception("%s %s", request.method, request.url.path)
             return _json(_refused(error), status=500)
@@ -207,18 +173,16 @@ def _refused(error: OSError) -> Problem:
     return Problem(error=f"the machine refused: {error.strerror or error}", where=where)
 
 
-def _json(value: object, *, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status, media_type="application/json")
+def _json(
+    value: object, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    return Response(msgspec.json.encode(value), status, headers, media_type="application/json")
 
 
 async def _body(request: Request, kind: type[T]) -> T:
-    data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > BODY_LIMIT:
-            raise UserError(f"the request is longer than {BODY_LIMIT} bytes")
+    data = await read_body(request, limit=BODY_LIMIT)
     try:
-        return msgspec.json.decode(bytes(data) or b"{}", type=kind)
+        return msgspec.json.decode(data or b"{}", type=kind)
     except msgspec.MsgspecError as error:
         raise UserError(f"the request cannot be read: {error}") from error
 
@@ -253,7 +217,7 @@ async def _lines(work: Work) -> AsyncIterator[bytes]:
         try:
             queue.put_nowait(Event(event="done", images=await work(report)))
         except BulkheadError as error:
-            queue.put_nowait(Event(event="failed", problem=problem(error)))
+            queue.put_nowait(Event(event="failed", problem=Problem.of(error)))
         except OSError as error:
             log.exception("failed")
             queue.put_nowait(Event(event="failed", problem=_refused(error)))

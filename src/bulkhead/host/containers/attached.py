@@ -17,8 +17,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from bulkhead.host.containers import fifos
 from bulkhead.host.containers.engine import Engine
 from bulkhead.host.containers.executing import Execution, execute
-from bulkhead.model.containers import ExecControl, ExecRequest, Problem
+from bulkhead.model.containers import ExecControl, ExecRequest
 from bulkhead.model.errors import BulkheadError, UserError
+from bulkhead.model.problem import Problem
 
 M = TypeVar("M")
 
@@ -37,7 +38,7 @@ async def serve(socket: WebSocket, engine: Engine, name: str) -> None:
         if code is not None:
             await _control(socket, ExecControl(exit_code=code))
     except BulkheadError as error:
-        told = Problem(error=error.what, where=error.where, hint=error.hint)
+        told = Problem.of(error)
         with suppress(WebSocketDisconnect, RuntimeError):
             await _control(socket, ExecControl(problem=told))
     except (WebSocketDisconnect, KeyError):

@@ -21,9 +21,10 @@ from bulkhead.model.errors import HostError
 PROGRAM = """
 import asyncio, importlib, socket, sys
 from pathlib import Path
+from bulkhead.host import serving
 from bulkhead.host.containers.places import Places
 main = importlib.import_module("bulkhead.host.containers.__main__")
-main.IDLE_S = 0.3
+serving.IDLE_S = 0.3
 places = Places(containerd=Path("/nonexistent"), records=Path("/nonexistent"))
 asyncio.run(main.serve([socket.socket(fileno=int(sys.argv[1]))], places))
 """
