@@ -1,0 +1,75 @@
+"""Settings as hypothesis makes them: any that their declared types allow."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, get_args, get_origin
+
+from hypothesis import strategies as st
+
+from bulkhead.model.settings import declared
+from bulkhead.model.settings.declared import Type
+from bulkhead.model.settings.groups import Groups
+from bulkhead.model.settings.keys import Settings
+
+# For rules that are functions: values of every form that they take.
+SAMPLES = {
+    "an IPv4 or IPv6 address": ["192.0.2.7", "2001:db8::7", "::"],
+    "an address with a prefix length, as in 192.0.2.7/24": ["192.0.2.7/24", "2001:db8::/32"],
+    "a URL": ["https://example.com/a?b#c", "example.com:8080", "http://u:geheim@[2001:db8::1]/"],
+    "base64": ["", "YQ==", "aGVsbG8gd29ybGQ="],
+    "base64 of one or more certificates in PEM form": [""],
+    "the name or address of a time server": ["time.example.com", "2001:db8::123"],
+}
+
+
+def values(kind: Type) -> st.SearchStrategy[object]:
+    """Return values that a type allows."""
+    if len(kind.choices) > 1:
+        return st.one_of(*(values(choice) for choice in kind.choices))
+    arguments = get_args(kind.base)
+    if declared.is_struct(kind.base):
+        return _table(kind)
+    if kind.shape == "table":
+        return st.dictionaries(values(Type(arguments[0])), values(Type(arguments[1])), max_size=2)
+    if kind.shape == "list":
+        if arguments[-1] is Ellipsis:
+            return st.lists(values(Type(arguments[0])), max_size=2)
+        return st.tuples(*(values(Type(item)) for item in arguments)).map(list)
+    return st.sampled_from(arguments) if get_origin(kind.base) is Literal else _single(kind)
+
+
+def _table(kind: Type) -> st.SearchStrategy[object]:
+    assert isinstance(kind.base, type)
+    needed = declared.required(kind.base)
+    inner = {name: values(field) for name, field in declared.fields(kind.base).items()}
+    return st.fixed_dictionaries(
+        {name: inner[name] for name in needed},
+        optional={name: inner[name] for name in inner if name not in needed},
+    )
+
+
+def _single(kind: Type) -> st.SearchStrategy[object]:
+    if kind.shape == "boolean":
+        return st.booleans()
+    low = next((meta.ge for meta in kind.metas if meta.ge is not None), None)
+    high = next((meta.le for meta in kind.metas if meta.le is not None), None)
+    if kind.shape == "integer":
+        return st.integers(None if low is None else int(low), None if high is None else int(high))
+    if kind.shape == "number":
+        return st.floats(low, high, allow_nan=False, allow_infinity=False)
+    says = declared.describe(kind)
+    if says in SAMPLES:
+        return st.sampled_from(SAMPLES[says])
+    pattern = next((meta.pattern for meta in kind.metas if meta.pattern is not None), None)
+    if pattern is None:
+        return st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+    made = st.from_regex(re.compile(pattern, re.ASCII), fullmatch=True)
+    longest = next((meta.max_length for meta in kind.metas if meta.max_length), 1000)
+    return made.filter(lambda text: len(text) <= longest)
+
+
+def trees(groups: Groups) -> st.SearchStrategy[Settings]:
+    """Return settings of some groups, right in every single value."""
+    kinds = {name: groups.kind(name) for name in groups.names}
+    return st.fixed_dictionaries({}, optional={name: values(kind) for name, kind in kinds.items()})
