@@ -26,6 +26,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from bulkhead.host import websockets
 from bulkhead.model.errors import Bug, UserError
 
 log = logging.getLogger(__name__)
@@ -198,12 +199,21 @@ class IdleServer(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def config(app: ASGIApp) -> uvicorn.Config:
-    """Return how an application is served."""
+def config(
+    app: ASGIApp, *, sockets: type[websockets.Protocol] = websockets.Protocol
+) -> uvicorn.Config:
+    """Return how an application is served.
+
+    Args:
+        app: the application.
+        sockets: what its WebSockets ask of clients.
+    """
     return uvicorn.Config(
         app,
         http=Protocol,
-        ws="wsproto",
+        ws=sockets,
+        # A few bytes must not become many in our memory.
+        ws_per_message_deflate=False,
         loop="asyncio",
         lifespan="off",
         interface="asgi3",

@@ -17,6 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from bulkhead.host.containers import fifos
 from bulkhead.host.containers.engine import Engine
 from bulkhead.host.containers.executing import Execution, execute
+from bulkhead.host.websockets import wait_until_gone
 from bulkhead.model.containers import ExecControl, ExecRequest
 from bulkhead.model.errors import BulkheadError, UserError
 from bulkhead.model.problem import Problem
@@ -55,15 +56,18 @@ async def _carry(socket: WebSocket, running: Execution) -> int | None:
     ]
     ended = asyncio.create_task(running.wait())
     client = asyncio.create_task(_input(socket, running))
+    # While a process takes no input, nobody receives from its client.
+    gone = asyncio.create_task(wait_until_gone(socket))
     try:
-        await asyncio.wait({ended, client}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({ended, client, gone}, return_when=asyncio.FIRST_COMPLETED)
         if client.done():
             client.result()
+        if not ended.done():
             return None
         await asyncio.wait(outputs, timeout=_LAST_WORDS_S)
         return ended.result()
     finally:
-        everyone = (*outputs, ended, client)
+        everyone = (*outputs, ended, client, gone)
         for task in everyone:
             task.cancel()
         await asyncio.gather(*everyone, return_exceptions=True)

@@ -1,0 +1,131 @@
+"""The WebSocket side of a node's servers: signs of life, who has gone, a limit for messages.
+
+uvicorn leaves these out for wsproto: it has no pings in the versions before
+0.35, a message may have any length there, and an application that waits for
+something else than a message does not hear that its client has gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+
+import wsproto.events
+from starlette.websockets import WebSocket, WebSocketDisconnect
+from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
+from wsproto import ConnectionType, WSConnection
+from wsproto.connection import ConnectionState
+
+LIMIT = 4 * 1024 * 1024
+"""Longest message, in bytes or characters."""
+PING_S = 2.0
+"""How often a client is pinged. Without, one that closed while we do not read would stay unnoticed."""
+SILENCE_S = 10.0
+"""`Strict` gives a client up that was silent for so long."""
+
+_SIZE, _POLICY = 1009, 1008  # RFC 6455, 7.4.1
+
+
+class TooLong(Exception):
+    """A message is longer than `LIMIT`."""
+
+
+class _Limited(WSConnection):
+    """Stops at a message that is too long, before all of it is in memory."""
+
+    _length = 0
+
+    def events(self) -> Generator[wsproto.events.Event, None, None]:
+        """Yield what has come; raise `TooLong` in the middle of such a message."""
+        for event in super().events():
+            if isinstance(event, wsproto.events.Message):
+                self._length += len(event.data)
+                if self._length > LIMIT:
+                    raise TooLong
+                if event.message_finished:
+                    self._length = 0
+            yield event
+
+
+class Protocol(WSProtocol):
+    """A WebSocket that pings its client; `wait_until_gone` ends when the connection does."""
+
+    _tick: asyncio.TimerHandle | None = None
+    _heard = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        """Start the clock."""
+        super().connection_made(transport)
+        self.conn = _Limited(connection_type=ConnectionType.SERVER)
+        self.ping_interval = None  # newer uvicorn's own pings, with other rules
+        self._gone = asyncio.Event()
+        self.app_state = {**self.app_state, "gone": self._gone}
+        self._heard = self.loop.time()
+        self._tick = self.loop.call_later(PING_S, self._ping)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock."""
+        if self._tick is not None:
+            self._tick.cancel()
+        self._gone.set()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Note that the client lives."""
+        self._heard = self.loop.time()
+        super().data_received(data)
+
+    def handle_events(self) -> None:
+        """Handle what has come; end a connection whose message is too long."""
+        try:
+            super().handle_events()
+        except TooLong:
+            self.end(_SIZE, f"a message is longer than {LIMIT} bytes")
+
+    def is_dead(self) -> bool:
+        """Tell whether the client was silent for too long: here, never."""
+        return False
+
+    def _ping(self) -> None:
+        if self.read_paused:  # it may well have said something
+            self._heard = self.loop.time()
+        if self.is_dead():
+            self.end(_POLICY, f"no answer within {SILENCE_S:g} s")
+            return
+        if self.conn.state is ConnectionState.OPEN and not self.transport.is_closing():
+            self.transport.write(self.conn.send(wsproto.events.Ping()))
+        self._tick = self.loop.call_later(PING_S, self._ping)
+
+    def end(self, code: int, reason: str) -> None:
+        """Close; the application hears of it as if the client had."""
+        if self.close_sent or self.transport.is_closing():
+            return
+        self.close_sent = True
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        if self.conn.state is ConnectionState.OPEN:
+            close = wsproto.events.CloseConnection(code=code, reason=reason)
+            self.transport.write(self.conn.send(close))
+        # What such a client has not read would keep the connection for ever.
+        if self.transport.get_write_buffer_size() > 0:
+            self.transport.abort()
+        else:
+            self.transport.close()
+
+
+class Strict(Protocol):
+    """A WebSocket whose client must answer: any frame is a sign of life."""
+
+    def is_dead(self) -> bool:
+        """Tell whether nothing came for `SILENCE_S`."""
+        return self.loop.time() - self._heard > SILENCE_S
+
+
+async def wait_until_gone(socket: WebSocket) -> None:
+    """Wait until the connection has ended, whether or not somebody receives from it.
+
+    Raises:
+        WebSocketDisconnect: always, then.
+    """
+    gone: asyncio.Event = socket.scope["state"]["gone"]
+    await gone.wait()
+    raise WebSocketDisconnect(1006)
