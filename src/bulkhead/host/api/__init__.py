@@ -1,0 +1,1 @@
+"""The API of a node: HTTP on /run/api.sock."""
