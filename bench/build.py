@@ -88,6 +88,7 @@ def mkosi(folder: Path, made_with: Tools) -> float:
             writes=[folder],
             cwd=folder,
             network=True,
+            privileged=True,
             timeout_s=1500,
             env={"HOME": str(folder)},
         )

@@ -92,7 +92,7 @@ def _make(folder: Path, made_with: Tools) -> None:
             "mmdebstrap", "--mode=root", f"--variant={VARIANT}", f"--include={','.join(PACKAGES)}",
             "trixie", str(root), source,
         ],
-        writes=[folder], network=True, timeout_s=1500,
+        writes=[folder], network=True, privileged=True, timeout_s=1500,
     )  # fmt: skip
     for name in SHARED_FILES:
         shutil.copyfile(repository_root() / "image/rootfs" / name, root / name)

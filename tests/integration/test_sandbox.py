@@ -135,6 +135,40 @@ def test_leaves_no_mounts_behind(user: int, root: Path) -> None:
     assert Path("/proc/self/mountinfo").read_text() == before
 
 
+@pytest.mark.parametrize("detached", [False, True])
+def test_a_tool_that_went_bad_reaches_nothing(
+    user: int, root: Path, tmp_path: Path, *, detached: bool
+) -> None:
+    """Not even as root can a tool mount, make devices, load modules or reach another process."""
+    attack = tmp_path / "attack.py"
+    shutil.copyfile(repository_root() / "tests/data/attack.py", attack)
+    paths = [path for name in ("/usr", "/opt") if (path := Path(name)).is_dir()]
+    box = sandbox.Sandbox(root=root, reads=[*paths, attack], own_processes=not detached)
+    ids = {} if user == os.geteuid() else {"user": user, "group": user, "extra_groups": []}
+    victim = subprocess.Popen(["sleep", "600"], **ids)  # type: ignore[call-overload]  # ids are of three types
+    try:
+        done = run_as(user, box, f"exec python3 -I -S {attack} {victim.pid}")
+        alive = victim.poll() is None
+    finally:
+        victim.kill()
+        victim.wait()
+
+    assert (done.stdout, done.stderr) == ("", "")
+    assert done.returncode == 0
+    assert alive
+
+
+def test_a_privileged_tool_keeps_what_root_may_do(root: Path) -> None:
+    """Package scripts of a peer in `bench` mount and make devices: that is asked for by name."""
+    if os.geteuid() != 0:
+        pytest.fail("this test needs root")
+    box = sandbox.Sandbox(root=root, reads=[Path("/usr")], privileged=True)
+
+    done = run_as(0, box, "mount -t tmpfs none /tmp && mknod /tmp/null c 1 3 && echo yes")
+
+    assert done.stdout == "yes\n"
+
+
 def test_ends_everything_that_the_program_started(root: Path, tmp_path: Path) -> None:
     """A process left in the background is killed when the program ends."""
     box = sandbox.Sandbox(root=root, reads=[Path("/usr")], writes=[tmp_path])

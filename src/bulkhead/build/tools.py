@@ -92,6 +92,7 @@ class Tools:
         timeout_s: float | None = None,
         check: bool = True,
         network: bool = False,
+        privileged: bool = False,
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a program of the tree to its end.
 
@@ -105,16 +106,17 @@ class Tools:
             timeout_s: kill it after this many seconds.
             check: raise if it fails.
             network: let it use the machine's network.
+            privileged: let it keep what root may do, for one that runs package scripts.
 
         Raises:
             CommandFailed: the program failed (with `check`).
             SandboxFailed: this machine or user cannot make a sandbox.
             HostError: a path does not exist, or it took too long.
         """
-        return sandbox.run(
-            self.sandbox(reads=reads, writes=writes, cwd=cwd, network=network),
-            argv, input=input, env=env, timeout_s=timeout_s, check=check,
-        )  # fmt: skip
+        box = self.sandbox(reads=reads, writes=writes, cwd=cwd, network=network)
+        if privileged:
+            box = msgspec.structs.replace(box, privileged=True)
+        return sandbox.run(box, argv, input=input, env=env, timeout_s=timeout_s, check=check)
 
     def sandbox(
         self,

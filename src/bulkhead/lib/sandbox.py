@@ -2,8 +2,9 @@
 
 The program sees the directory read-only, the paths that it is given at the same absolute paths as
 outside, a fresh /tmp, /proc, a few devices, and nothing else of the machine. Ordinary users get
-this from user namespaces; root from a mount namespace alone. The work happens in
-`sandbox_init.py`, a process of its own.
+this from user namespaces; root from a mount namespace alone. Either way the program has no
+capability but to open the files that it sees whoever owns them, and cannot reach other processes
+(`sandbox_policy.py`). The work happens in `sandbox_init.py`, a process of its own.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import IO
 import msgspec
 
 from bulkhead.lib import run as runner
-from bulkhead.lib import sandbox_init
+from bulkhead.lib import sandbox_init, sandbox_policy
 from bulkhead.model.errors import Bug, HostError
 
 ENVIRONMENT = {
@@ -61,6 +62,8 @@ class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
     """Kill it when the process that starts it ends, however that ends."""
     cwd: Path | None = None
     """Working directory; /tmp by default."""
+    privileged: bool = False
+    """Keep what the caller may do: for tools that run package scripts as root."""
 
 
 def command(
@@ -80,6 +83,7 @@ def command(
     root = os.path.realpath(sandbox.root)
     if root == "/":
         raise Bug("a sandbox needs a root of its own", where=root)
+    denied = sandbox_policy.rules(own_processes=sandbox.own_processes)
     spec: sandbox_init.Spec = {
         "root": root,
         "argv": list(argv),
@@ -90,6 +94,7 @@ def command(
         "network": sandbox.network,
         "processes": sandbox.own_processes,
         "parent": os.getpid() if sandbox.dies_with_us else 0,
+        "denied": None if sandbox.privileged else denied,
     }
     # -I -S: neither the user's environment nor site-packages, and 10 ms sooner.
     return [sys.executable, "-I", "-S", str(_INIT), json.dumps(spec)]

@@ -19,7 +19,9 @@ import os
 import platform
 import select
 import signal
+import struct
 import sys
+from collections.abc import Sequence
 from typing import NoReturn, TypedDict
 
 CLONE_NEWNS = 0x00020000
@@ -32,11 +34,20 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 32, 4096, 16384, 1 << 18
 MNT_DETACH = 2
 PR_SET_PDEATHSIG = 1
+PR_SET_SECCOMP = 22
 PR_SET_NO_NEW_PRIVS = 38
+SECCOMP_MODE_FILTER = 2
+SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO = 0x7FFF0000, 0x00050000
+X32_SYSCALL_BIT = 0x40000000
+CAPABILITY_VERSION = 0x20080522
+KEPT_CAPABILITIES = 1 << 1
+"""CAP_DAC_OVERRIDE: files that root was told to use may be another user's, such as the keys of
+whoever called sudo; and trees are unpacked with directories that are read-only."""
 AT_FDCWD = -100
 AT_RECURSIVE = 0x8000
 SYS_MOUNT_SETATTR = 442  # the same number on every architecture
 SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
 FAILED = 125
 """Exit code when the sandbox itself could not be made; stderr ends with `MARK` and JSON."""
@@ -63,6 +74,8 @@ class Spec(TypedDict):
     """A PID namespace of its own: all processes end with the first."""
     parent: int
     """Die when this process does; 0 to live on."""
+    denied: Sequence[tuple[int, int, str, int, int]] | None
+    """Rules of `sandbox_policy`. None for a program that keeps all privileges and all of /proc."""
 
 
 class Failed(Exception):
@@ -214,7 +227,7 @@ def make_root(spec: Spec) -> None:
     if not os.path.lexists("/var/tmp") and os.access("/var", os.W_OK):
         os.symlink("/tmp", "/var/tmp")
     make_devices((*DEVICES, *spec["devices"]))
-    make_proc()
+    make_proc(writable=spec["denied"] is None)
     for source, target, writable in spec["binds"]:
         make_mount_point(OLD + source, target)
         bind(OLD + source, target, writable=writable)
@@ -264,15 +277,72 @@ def make_devices(names: tuple[str, ...]) -> None:
         os.symlink(f"/proc/self/{target}", f"/dev/{name}")
 
 
-def make_proc() -> None:
+def make_proc(*, writable: bool) -> None:
     """Mount /proc; show the host's where the kernel refuses a new one.
 
     It does so without a PID namespace of our own, and in containers that hide parts of theirs.
+    Read-only: user 0 owns the files below /proc/sys, and the kernel asks for no capability.
     """
     try:
         mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     except OSError:
         mount(f"{OLD}/proc", "/proc", None, MS_BIND | MS_REC)
+    if not writable:
+        make_read_only("/proc")
+
+
+def drop_capabilities() -> None:
+    """Give up all capabilities but `KEPT_CAPABILITIES`.
+
+    With no_new_privs set, no execve(2) gives back what is not permitted now, not even to user 0.
+    """
+    header = struct.pack("<Ii", CAPABILITY_VERSION, 0)
+    data = ctypes.create_string_buffer(24)
+    call("capget", header, data)
+    _, permitted, _, _, _, _ = struct.unpack("<6I", data.raw)
+    kept = permitted & KEPT_CAPABILITIES
+    call("capset", header, struct.pack("<6I", kept, kept, 0, 0, 0, 0))
+
+
+class FilterProgram(ctypes.Structure):
+    """`struct sock_fprog` of seccomp(2)."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
+
+
+def deny(rules: Sequence[tuple[int, int, str, int, int]]) -> None:
+    """Have system calls fail: number, argument, test, value and error of each rule.
+
+    Only the lower half of an argument is looked at: flags and process numbers have no more.
+    """
+
+    def load(offset: int) -> bytes:
+        return struct.pack("<HBBI", 0x20, 0, 0, offset)
+
+    def jump(kind: int, value: int, *, yes: int = 0, no: int = 0) -> bytes:
+        return struct.pack("<HBBI", kind, yes, no, value)
+
+    def end(action: int) -> bytes:
+        return struct.pack("<HBBI", 0x06, 0, 0, action)
+
+    same, any_bit = 0x15, 0x45
+    refuse = end(SECCOMP_RET_ERRNO | errno.ENOSYS)
+    program = [load(4), jump(same, AUDIT_ARCH[platform.machine()], yes=1), refuse]
+    program += [load(0), jump(any_bit, X32_SYSCALL_BIT, no=1), refuse]
+    for number, argument, test, value, error in rules:
+        last = end(SECCOMP_RET_ERRNO | error)
+        program.append(load(0))
+        if test == "always":
+            program += [jump(same, number, no=1), last]
+            continue
+        program += [jump(same, number, no=3), load(16 + 8 * argument)]
+        if test == "not own process":
+            program += [jump(same, os.getpid(), yes=1), last]
+        else:
+            program += [jump(any_bit if test == "any bit" else same, value, no=1), last]
+    program.append(end(SECCOMP_RET_ALLOW))
+    whole = FilterProgram(length=len(program), instructions=b"".join(program))
+    call("prctl", PR_SET_SECCOMP, ctypes.c_ulong(SECCOMP_MODE_FILTER), ctypes.byref(whole), 0, 0)
 
 
 def execute(spec: Spec) -> NoReturn:
@@ -285,6 +355,9 @@ def execute(spec: Spec) -> NoReturn:
         signal.signal(number, signal.SIG_DFL)
     os.umask(0o022)
     call("prctl", PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0))  # fmt: skip
+    if spec["denied"] is not None:
+        drop_capabilities()
+        deny(spec["denied"])
     try:
         os.chdir(spec["cwd"])
         os.execvpe(spec["argv"][0], spec["argv"], spec["env"])
