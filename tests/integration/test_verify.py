@@ -10,10 +10,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bulkhead.build import pipeline, verify
+from bulkhead.build import new, oci, pipeline, steps, verify
+from bulkhead.build.debian import lockfile, locking
 from bulkhead.build.verify import Finding
+from bulkhead.lib.dirs import cache_dir, repository_root
 from bulkhead.lib.progress import SILENT
 from bulkhead.model import manifest as manifests
+from bulkhead.model.arch import AMD64
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -123,3 +126,53 @@ def test_a_manifest_that_lies_about_the_root_is_found_out(image: Path) -> None:
     verdict = verify.verify(image, progress=SILENT)
 
     assert {k: (f.state, f.offset) for k, f in bad(verdict).items()} == {"initrd": ("differs", 77)}
+
+
+SMALL = """\
+name = "test/small"
+packages = ["netbase"]
+[rules.netbase]
+scripts = { postinst = "not needed", postrm = "not needed" }
+"""
+
+
+def container(folder: Path) -> Path:
+    """Make the definition of a container image whose lock names a package that has gone."""
+    folder.mkdir(parents=True)
+    (folder / "image.toml").write_text(SMALL)
+    wanted = oci.request(oci.read(folder), AMD64)
+    lock = locking.resolve(wanted, cache=cache_dir(), progress=SILENT)
+    gone = [
+        msgspec.structs.replace(p, version="0.1", path=f"{p.path}.gone", sha256="0" * 64)
+        for p in lock.packages
+    ]
+    old = msgspec.structs.replace(lock, packages=tuple(gone))
+    lockfile.write_lock(oci.lock_path(folder), old)
+    return folder
+
+
+def test_an_image_with_containers_is_verified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The manifest names the container's lock as it was used; its files have the image's time."""
+    monkeypatch.setenv("BULKHEAD_SNAPSHOT", "http://127.0.0.1:9")
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    small = container(tmp_path / "mine" / "small")
+    variant = new.make("mine", tmp_path / "mine" / "variant", parent="standalone")
+    variant.write_text(f'preload = ["../small"]\n{variant.read_text()}')
+    shutil.copyfile(
+        repository_root() / "image/variants/standalone/variant.lock",
+        variant.with_name("variant.lock"),
+    )
+    out = tmp_path / "out"
+
+    manifest = pipeline.build_variant(str(variant), out=out, formats=("raw.zst",), progress=SILENT)
+    monkeypatch.delenv("SOURCE_DATE_EPOCH")
+    verdict = verify.verify(out, variant=str(variant), progress=SILENT)
+
+    versions = [p.version for p in lockfile.read_lock(oci.lock_path(small)).packages]
+    assert "0.1" not in versions
+    assert manifest.inputs["preload/small"] == steps.folder_fingerprint(small)
+    assert verdict.inputs == ()
+    assert bad(verdict) == {}
+    assert verdict.good

@@ -7,7 +7,6 @@ or registry is needed, and the same lock gives the same bytes.
 
 from __future__ import annotations
 
-import os
 import tomllib
 from pathlib import Path
 
@@ -118,7 +117,13 @@ def lock_path(folder: Path) -> Path:
 
 
 def build(
-    name: str, *, arch: Architecture, cache: Path, progress: Progress, locked: bool = False
+    name: str,
+    *,
+    arch: Architecture,
+    cache: Path,
+    progress: Progress,
+    locked: bool = False,
+    epoch: int | None = None,
 ) -> Built:
     """Make an image, or find the one that was made from the same inputs.
 
@@ -128,6 +133,7 @@ def build(
         cache: the cache directory; the archive stays there.
         progress: where to show progress.
         locked: fail rather than use other packages than the lock's.
+        epoch: time of all files, in seconds since 1970; the lock's date by default.
 
     Raises:
         UserError: the definition is wrong, or (with `locked`) its lock does not fit.
@@ -143,6 +149,7 @@ def build(
     toolset = tools("image", cache=cache, progress=progress, locked=locked)
     full = reference.normalize(f"{definition.name}:{definition.tag}")
     overlay = folder / definition.rootfs if definition.rootfs else None
+    moment = packages.date(lock) if epoch is None else epoch
 
     def make(out: Path) -> None:
         used, debs = download.fetch_or_resolve(
@@ -155,20 +162,20 @@ def build(
             tree = make_tree(definition, found, arch=arch, overlay=overlay, tools=toolset)
             digest = oci_archive.write(
                 tree, out / "image.tar", name=full, config=definition.config,
-                architecture=arch.oci, epoch=packages.epoch(lock), tools=toolset,
+                architecture=arch.oci, epoch=moment, tools=toolset,
             )  # fmt: skip
             (out / "digest").write_text(digest)
 
     inputs = steps.key(
         FORMAT, definition, lock, toolset.key,
-        steps.folder_fingerprint(overlay) if overlay else None, os.environ.get("SOURCE_DATE_EPOCH"),
+        steps.folder_fingerprint(overlay) if overlay else None, moment,
     )  # fmt: skip
     try:
         made = steps.cached(cache, "container-image", inputs, make)
     except _Moved as moved:
         # What is stored under a lock's hash is made from that lock and no other.
         lockfile.write_lock(lock_path(folder), moved.lock)
-        return build(name, arch=arch, cache=cache, progress=progress, locked=locked)
+        return build(name, arch=arch, cache=cache, progress=progress, locked=locked, epoch=epoch)
     path = made / "image.tar"
     return Built(
         path=path, name=full, digest=(made / "digest").read_text(), size=path.stat().st_size

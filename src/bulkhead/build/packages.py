@@ -70,17 +70,33 @@ def unpack(
 
 
 def epoch(lock: Lock) -> int:
-    """Return the time of an image: SOURCE_DATE_EPOCH, else when its newest package index was made.
+    """Return the time of an image: SOURCE_DATE_EPOCH, else the date of its lock.
 
     Raises:
         UserError: SOURCE_DATE_EPOCH is no time.
     """
-    if value := os.environ.get("SOURCE_DATE_EPOCH"):
-        if not value.isdecimal() or len(value) > 12:
-            raise UserError(
-                f"expected seconds since 1970, got {value[:40]!r}", where="SOURCE_DATE_EPOCH"
-            )
-        return int(value)
+    asked = asked_epoch()
+    return date(lock) if asked is None else asked
+
+
+def asked_epoch() -> int | None:
+    """Return SOURCE_DATE_EPOCH, or None if it is not set.
+
+    Raises:
+        UserError: it is no time.
+    """
+    value = os.environ.get("SOURCE_DATE_EPOCH")
+    if not value:
+        return None
+    if not (value.isascii() and value.isdecimal()) or len(value) > 12:
+        raise UserError(
+            f"expected seconds since 1970, got {value[:40]!r}", where="SOURCE_DATE_EPOCH"
+        )
+    return int(value)
+
+
+def date(lock: Lock) -> int:
+    """Return when the newest package index of a lock was made, in seconds since 1970."""
     return max(
         (int(datetime.fromisoformat(suite.date).timestamp()) for suite in lock.suites), default=0
     )

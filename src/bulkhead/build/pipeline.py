@@ -48,6 +48,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return f"bulkhead-{self.resolved.name}"
 
     @property
+    def asked_epoch(self) -> int | None:
+        """The time that somebody asked for; None when the image is as old as its lock."""
+        return None if self.epoch == packages.date(self.lock) else self.epoch
+
+    @property
     def key(self) -> str:
         """Hash of everything that decides the image."""
         certificate = self.keys.db_certificate.read_bytes().hex() if self.keys else None
@@ -131,7 +136,22 @@ def plan(
 
 
 def execute(planned: Plan, *, locked: bool = False, progress: Progress) -> Manifest:
-    """Make what a plan says, unless the outputs are there already."""
+    """Make what a plan says, unless the outputs are there already.
+
+    A lock may have to move on the way, because packages of it have left the
+    mirror. Then there is another plan: a manifest names what was used.
+    """
+    while (manifest := _execute(planned, locked=locked, progress=progress)) is None:
+        planned = plan(
+            str(planned.resolved.files[-1]), out=planned.out, formats=planned.formats,
+            keys=planned.keys.directory if planned.keys else None, cache=planned.cache,
+            progress=progress,
+        )  # fmt: skip
+    return manifest
+
+
+def _execute(planned: Plan, *, locked: bool, progress: Progress) -> Manifest | None:
+    """Make what a plan says; return None if a lock moved, which makes the plan out of date."""
     if (done := outputs.finished(planned)) is not None:
         return done
     cache = planned.cache
@@ -142,12 +162,14 @@ def execute(planned: Plan, *, locked: bool = False, progress: Progress) -> Manif
     )
     if lock != planned.lock:
         lockfile.write_lock(planned.resolved.lock_path, lock)
-        return build_again(planned, progress=progress)
+        return None
     elsewhere = download.fetch_files(lock, cache=cache, progress=progress)
     brought = preload.archives(
-        planned.resolved.variant.preload, arch=planned.arch, cache=cache, progress=progress,
-        locked=locked,
+        planned.resolved.variant.preload, arch=planned.arch, epoch=planned.asked_epoch,
+        cache=cache, progress=progress, locked=locked,
     )  # fmt: skip
+    if not preload.fingerprints(planned.resolved.variant.preload).items() <= planned.inputs.items():
+        return None
     found = packages.unpack(lock, debs, cache=cache, progress=progress)
     sets = {name: {item: found[item] for item in members} for name, members in lock.sets.items()}
     inputs = image.Inputs(
@@ -161,14 +183,6 @@ def execute(planned: Plan, *, locked: bool = False, progress: Progress) -> Manif
     manifest = outputs.write(planned, folder, tools=made_with, cache=cache, progress=progress)
     steps.forget_old(cache)
     return manifest
-
-
-def build_again(planned: Plan, *, progress: Progress) -> Manifest:
-    """Build with the lock that replaced one whose packages had left the mirror."""
-    return build_variant(
-        str(planned.resolved.files[-1]), out=planned.out, formats=planned.formats,
-        keys=planned.keys.directory if planned.keys else None, progress=progress,
-    )  # fmt: skip
 
 
 def _fingerprints(resolved: Resolved) -> dict[str, str]:

@@ -30,11 +30,20 @@ def fingerprints(items: Sequence[str]) -> dict[str, str]:
 
 
 def archives(
-    items: Sequence[str], *, arch: Architecture, cache: Path, progress: Progress, locked: bool
+    items: Sequence[str],
+    *,
+    arch: Architecture,
+    epoch: int | None,
+    cache: Path,
+    progress: Progress,
+    locked: bool,
 ) -> dict[str, Path]:
     """Return the archives of a variant's `preload`, by the names that they get in the image.
 
     A name holds the archive's hash: by it the node knows what it has stored.
+    Making one may make or move its lock (without `locked`), and with it what
+    `fingerprints` returns. `epoch` is the time of the files in it; None for
+    the date of its own lock, so that it is the same in every image.
 
     Raises:
         UserError: an item is not there, or cannot be made.
@@ -44,7 +53,9 @@ def archives(
         if _is_archive(item):
             path, stem = Path(item), Path(item).stem
         else:
-            built = oci.build(item, arch=arch, cache=cache, progress=progress, locked=locked)
+            built = oci.build(
+                item, arch=arch, cache=cache, progress=progress, locked=locked, epoch=epoch
+            )
             path, stem = built.path, oci.find(item).name
         found[f"{stem}-{_digest(path)[:12]}.tar"] = path
     return found

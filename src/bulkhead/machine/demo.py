@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import time
 
-from bulkhead.build import oci
+from bulkhead.build import oci, packages
 from bulkhead.client.containers import Containers, read_file
 from bulkhead.lib.dirs import cache_dir
 from bulkhead.lib.progress import Progress
@@ -33,7 +33,10 @@ def image(*, progress: Progress, locked: bool = False) -> oci.Built:
         RemoteError: its packages cannot be had.
         HostError: it cannot be made.
     """
-    return oci.build("demo", arch=AMD64, cache=cache_dir(), progress=progress, locked=locked)
+    return oci.build(
+        "demo", arch=AMD64, cache=cache_dir(), progress=progress, locked=locked,
+        epoch=packages.asked_epoch(),
+    )  # fmt: skip
 
 
 def start(record: Record, *, progress: Progress) -> None:
