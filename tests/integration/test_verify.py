@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -9,10 +10,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 
-from bulkhead.build import new, oci, pipeline, steps, verify
+from bulkhead.build import keys, new, oci, pipeline, steps, verify
 from bulkhead.build.debian import lockfile, locking
 from bulkhead.build.verify import Finding
+from bulkhead.cli.verify import verify_command
 from bulkhead.lib.dirs import cache_dir, repository_root
 from bulkhead.lib.progress import SILENT
 from bulkhead.model import manifest as manifests
@@ -61,7 +64,7 @@ def test_an_image_as_it_was_built_is_good(image: Path) -> None:
     verdict = verify.verify(image, progress=SILENT)
 
     assert verdict.rebuilt
-    assert verdict.good
+    assert verdict.outcome == "same"
     assert bad(verdict) == {}
 
 
@@ -76,7 +79,7 @@ def test_changed_missing_and_cut_files_are_told(image: Path) -> None:
     verdict = verify.verify(root, progress=SILENT)
 
     found = bad(verdict)
-    assert not verdict.good
+    assert verdict.outcome == "different"
     assert {kind: (f.state, f.offset) for kind, f in found.items()} == {
         "root": ("changed", root.stat().st_size // 2),
         "kernel": ("missing", None),
@@ -106,7 +109,7 @@ def test_a_manifest_of_other_inputs_is_told_instead_of_rebuilt(image: Path) -> N
 
     verdict = verify.verify(image, progress=SILENT)
 
-    assert not verdict.good
+    assert verdict.outcome == "unknown"
     assert not verdict.rebuilt
     assert verdict.inputs == ("'variants/standalone/variant.toml' has changed",)
 
@@ -126,6 +129,42 @@ def test_a_manifest_that_lies_about_the_root_is_found_out(image: Path) -> None:
     verdict = verify.verify(image, progress=SILENT)
 
     assert {k: (f.state, f.offset) for k, f in bad(verdict).items()} == {"initrd": ("differs", 77)}
+
+
+def command(*arguments: str) -> tuple[int, str, str]:
+    """Run `bulkhead verify` and return its exit code, what it answers and what it says."""
+    done = CliRunner().invoke(
+        verify_command, arguments, catch_exceptions=False, standalone_mode=False
+    )
+    return done.return_value, done.stdout, done.stderr
+
+
+def test_a_signed_image_needs_its_keys_to_be_verified(tmp_path: Path) -> None:
+    """Without them the outcome is incomplete, and a failure unless that is asked for."""
+    keys.make(tmp_path / "keys")
+    out = tmp_path / "out"
+    pipeline.build_variant(
+        "standalone", out=out, formats=("raw.zst",), keys=tmp_path / "keys", progress=SILENT
+    )
+    image = str(out)
+
+    code, text, story = command(image)
+    skipped, _, _ = command(image, "--skip-signed")
+    asked, answer, _ = command(image, "--json")
+    full, whole, _ = command(image, "--keys", str(tmp_path / "keys"))
+
+    assert (code, skipped, asked, full) == (1, 0, 1, 0)
+    assert re.search(r"\.efi +not compared +it is signed, and no keys were given\n", text)
+    assert re.search(r"^incomplete: .*\.efi, .*\.raw\.zst not compared\n  hint: give", story, re.M)
+    assert json.loads(answer)["outcome"] == "incomplete"
+    assert "not compared" not in whole
+
+
+def test_a_quick_look_needs_no_keys_and_says_what_it_did_not_do(image: Path) -> None:
+    """`unchanged` is not `same`: nothing was built again."""
+    code, answer, _ = command(str(image), "--quick", "--json")
+
+    assert (code, json.loads(answer)["outcome"]) == (0, "unchanged")
 
 
 SMALL = """\
@@ -175,4 +214,4 @@ def test_an_image_with_containers_is_verified(
     assert manifest.inputs["preload/small"] == steps.folder_fingerprint(small)
     assert verdict.inputs == ()
     assert bad(verdict) == {}
-    assert verdict.good
+    assert verdict.outcome == "same"

@@ -17,11 +17,11 @@ import bulkhead
 from bulkhead.build import image, outputs, packages, preload, steps, tools, variants
 from bulkhead.build.debian import download, lockfile
 from bulkhead.build.keys import Keys
+from bulkhead.build.keys import load as load_keys
 from bulkhead.build.variants import Resolved
 from bulkhead.lib.dirs import cache_dir, repository_root
 from bulkhead.lib.progress import Progress
 from bulkhead.model.arch import AMD64, Architecture
-from bulkhead.model.errors import UserError
 from bulkhead.model.lock import Lock
 from bulkhead.model.manifest import Builder, Manifest
 
@@ -118,9 +118,7 @@ def plan(
         hint="run: bulkhead lock", cache=cache, progress=progress,
     )  # fmt: skip
     version = resolved.variant.version or bulkhead.__version__
-    keyset = Keys(directory=keys.resolve()) if keys else None
-    if keyset and not keyset.db_certificate.is_file():
-        raise UserError("is no set of keys", where=str(keys), hint="make one with: bulkhead keys")
+    keyset = load_keys(keys) if keys else None
     made_with = tools.tools("image", cache=cache, progress=progress, locked=locked)
     builder = Builder(
         version=bulkhead.__version__,

@@ -12,6 +12,7 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -44,9 +45,17 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     detail: str | None = None
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """The outcome."""
+Outcome = Literal["same", "unchanged", "incomplete", "unknown", "different"]
 
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found."""
+
+    outcome: Outcome
+    """`same`: a rebuild gives these bytes. `unchanged`: the files are those of the manifest;
+    nothing was rebuilt, as asked. `incomplete`: nothing differs, but files that carry a signature
+    were not compared. `unknown`: the files are those of the manifest, but it cannot be rebuilt
+    from these inputs. `different`: a file is changed or missing, or a rebuild gives another one."""
     manifest: str
     root_hash: str
     rebuilt: bool
@@ -55,10 +64,16 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """Inputs that are not those of the image; each makes a rebuild pointless."""
     findings: tuple[Finding, ...]
 
-    @property
-    def good(self) -> bool:
-        """Whether nothing speaks against the image."""
-        return not self.inputs and all(f.state in ("same", "not compared") for f in self.findings)
+
+def _outcome(findings: Mapping[str, Finding], *, inputs: tuple[str, ...], rebuilt: bool) -> Outcome:
+    states = {finding.state for finding in findings.values()}
+    if states - {"same", "not compared"}:
+        return "different"
+    if inputs:
+        return "unknown"
+    if not rebuilt:
+        return "unchanged"
+    return "incomplete" if "not compared" in states else "same"
 
 
 def find_manifest(path: Path) -> Path:
@@ -114,6 +129,7 @@ def verify(
         findings: Mapping[str, Finding], *, inputs: tuple[str, ...] = (), rebuilt: bool = False
     ) -> Verdict:
         return Verdict(
+            outcome=_outcome(findings, inputs=inputs, rebuilt=rebuilt),
             manifest=str(place), root_hash=manifest.root_hash, rebuilt=rebuilt, inputs=inputs,
             findings=tuple(findings[kind] for kind in sorted(findings, key=_order)),
         )  # fmt: skip
@@ -133,7 +149,7 @@ def verify(
             if output is None or rebuilt is None:
                 continue
             if manifest.signed and keys is None and kind in SIGNED:
-                why = "it is signed; give the keys to compare it"
+                why = "it is signed, and no keys were given"
                 state = "not compared" if finding.state == "same" else finding.state
                 found[kind] = msgspec.structs.replace(finding, state=state, detail=why)
             else:
