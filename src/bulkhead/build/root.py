@@ -12,7 +12,15 @@ from pathlib import Path
 import msgspec
 
 from bulkhead.build import steps
-from bulkhead.build.complete import accounts, bytecode, files, linker, modules, units
+from bulkhead.build.complete import (
+    accounts,
+    bytecode,
+    files,
+    linker,
+    modules,
+    settings,
+    units,
+)
 from bulkhead.build.debian.deb import Package
 from bulkhead.build.select import Selection, merged
 from bulkhead.build.tools import Tools
@@ -116,6 +124,7 @@ def root(
         tree.put(DEFAULTS, file(encoded + b"\n"))
     files.write_skeleton(tree)
     _join_certificates(tree)
+    settings.write(tree, variant.settings)
     wanted = variant.kernel
     # The initrd's modules too: whoever asks for one that is loaded already must find it.
     names = (*wanted.initrd_modules, *wanted.storage_modules, *wanted.modules)

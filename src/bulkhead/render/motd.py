@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bulkhead.render import read
 from bulkhead.render.service import File, Service, Settings
 
 PATH = "/etc/motd"
@@ -9,7 +10,7 @@ PATH = "/etc/motd"
 
 def render(settings: Settings) -> tuple[File, ...]:
     """Return `/etc/motd`; empty without a message."""
-    message = str(settings.get("motd", ""))
+    message = read.text(settings, "motd") or ""
     end = "\n" if message and not message.endswith("\n") else ""
     return (File(path=PATH, data=(message + end).encode()),)
 

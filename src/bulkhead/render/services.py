@@ -5,10 +5,41 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from bulkhead.model.errors import Bug
-from bulkhead.render import motd
+from bulkhead.render import (
+    dns,
+    hostname,
+    hosts,
+    links,
+    lockdown,
+    modules,
+    motd,
+    ntp,
+    pki,
+    proxy,
+    registry,
+    runtime,
+    sysctl,
+)
 from bulkhead.render.service import ConfigurationFile, File, Service, Settings
 
-SERVICES: tuple[Service, ...] = (motd.SERVICE,)
+SERVICES: tuple[Service, ...] = (
+    motd.SERVICE,
+    hosts.SERVICE,
+    # The kernel first: what starts later finds it as it should be.
+    modules.SERVICE,
+    sysctl.SERVICE,
+    hostname.SERVICE,
+    lockdown.SERVICE,
+    links.SERVICE,
+    dns.SERVICE,
+    ntp.SERVICE,
+    # All of these restart containerd, once.
+    pki.SERVICE,
+    proxy.SERVICE,
+    runtime.CONTAINERD_SERVICE,
+    runtime.DEFAULTS_SERVICE,
+    registry.SERVICE,
+)
 
 CONFIGURATION_FILES: Mapping[str, ConfigurationFile] = {
     name: ConfigurationFile(path=path, service=service.name)

@@ -50,9 +50,13 @@ def write_machine_id(tree: Tree) -> None:
 
 
 def write_ca_bundle(tree: Tree, certificates: Mapping[str, Entry]) -> None:
-    """Join certificates into the bundle at the path that OpenSSL and Go programs read."""
+    """Join certificates into the bundle at the path that OpenSSL and Go programs read.
+
+    Once more where settings find it, which may add to it.
+    """
     joined = b"".join(entry.read().rstrip() + b"\n" for _, entry in sorted(certificates.items()))
-    tree.put("etc/ssl/certs/ca-certificates.crt", file(joined, origin="ca-certificates"))
+    for path in ("etc/ssl/certs", "usr/share/bulkhead"):
+        tree.put(f"{path}/ca-certificates.crt", file(joined, origin="ca-certificates"))
 
 
 def overlay(tree: Tree, folder: Path) -> None:
