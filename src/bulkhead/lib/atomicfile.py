@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+# Names begin with a dot and the file's own name: what a killed writer left is known by it.
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def write(path: Path, data: bytes | str, *, mode: int = 0o644, durable: bool = False) -> None:
@@ -21,7 +22,8 @@ def write(path: Path, data: bytes | str, *, mode: int = 0o644, durable: bool = F
         durable: also survive a power cut that comes right after the return.
     """
     raw = data.encode() if isinstance(data, str) else data
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    name = path.parent / f".{path.name}.{os.urandom(8).hex()}"
+    descriptor = os.open(name, _NEW, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(raw)
@@ -57,6 +59,10 @@ def scratch_directory(target: Path) -> Iterator[Path]:
     An interrupt finds either no directory or one that is removed: it waits
     while the directory is made (pthread_sigmask(3)).
     """
+    # Slow to import, and a node's programs write files only.
+    import shutil
+    import tempfile
+
     # Only the main thread gets interrupts; in others there is nothing to hold back.
     held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
