@@ -40,12 +40,14 @@ def values(kind: Type) -> st.SearchStrategy[object]:
 
 
 def _table(kind: Type) -> st.SearchStrategy[object]:
+    """Return tables with all that they need and a few of the other fields."""
     assert isinstance(kind.base, type)
     needed = declared.required(kind.base)
     inner = {name: values(field) for name, field in declared.fields(kind.base).items()}
-    return st.fixed_dictionaries(
-        {name: inner[name] for name in needed},
-        optional={name: inner[name] for name in inner if name not in needed},
+    rest = [name for name in inner if name not in needed]
+    some = st.lists(st.sampled_from(rest), max_size=3, unique=True) if rest else st.just([])
+    return some.flatmap(
+        lambda chosen: st.fixed_dictionaries({name: inner[name] for name in (*needed, *chosen)})
     )
 
 
@@ -70,6 +72,8 @@ def _single(kind: Type) -> st.SearchStrategy[object]:
 
 
 def trees(groups: Groups) -> st.SearchStrategy[Settings]:
-    """Return settings of some groups, right in every single value."""
-    kinds = {name: groups.kind(name) for name in groups.names}
-    return st.fixed_dictionaries({}, optional={name: values(kind) for name, kind in kinds.items()})
+    """Return settings of one or two groups, right in every single value."""
+    names = st.lists(st.sampled_from(groups.names), min_size=1, max_size=2, unique=True)
+    return names.flatmap(
+        lambda chosen: st.fixed_dictionaries({name: values(groups.kind(name)) for name in chosen})
+    )

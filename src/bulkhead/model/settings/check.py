@@ -52,6 +52,8 @@ def check(value: object, kind: Type, where: Where, *, complete: bool) -> object:
     Raises:
         SettingsError: the first thing that is wrong.
     """
+    if kind.mark("many") is not None and not isinstance(value, list | tuple):
+        return [check(value, _item(kind, 0), where, complete=complete)]
     chosen = _choose(value, kind)
     if chosen is None:
         _wrong(value, kind, where)
@@ -59,18 +61,20 @@ def check(value: object, kind: Type, where: Where, *, complete: bool) -> object:
         return _check_table(value, kind, chosen, where, complete=complete)
     if isinstance(value, list | tuple):
         return _check_list(value, chosen, where, complete=complete)
-    if not declared.fits(value, kind) or not declared.fits(value, chosen):
-        _wrong(value, kind, where)
-    return msgspec.convert(value, chosen.declared)
+    plain: object = msgspec.convert(value, chosen.declared)
+    return plain
 
 
 def redact(value: object, kind: Type | None) -> object:
     """Return a copy with secrets hidden; what is not as declared may be one and is hidden too."""
-    chosen = None if kind is None or kind.secret else _choose(value, kind)
-    if kind is None or chosen is None:
+    if kind is None:
         return HIDDEN
-    if isinstance(value, dict):
+    if isinstance(value, dict) and _choose(value, kind) is not None:
+        # Names in a secret table are no secret: they are keys, which are shown everywhere.
         return {name: redact(inner, kind.inside(name)) for name, inner in value.items()}
+    chosen = None if kind.secret else _choose(value, kind)
+    if chosen is None:
+        return HIDDEN
     if isinstance(value, list | tuple):
         return [redact(inner, chosen.item(index)) for index, inner in enumerate(value)]
     return _without_password(value) if isinstance(value, str) else value
@@ -133,8 +137,20 @@ def _texts(value: object) -> Iterator[str]:
 
 
 def _choose(value: object, kind: Type) -> Type | None:
+    """Return which of its types a value is of; a text or number has to be right for it."""
     shapes = _SHAPES.get(type(value), ())
-    return next((choice for choice in kind.choices if choice.shape in shapes), None)
+    for choice in kind.choices:
+        if choice.shape in shapes and (
+            choice.shape in ("table", "list") or declared.fits(value, choice)
+        ):
+            return choice
+    return None
+
+
+def _item(kind: Type, index: int) -> Type:
+    item = kind.item(index)
+    assert item is not None
+    return item
 
 
 def _wrong(value: object, kind: Type, where: Where) -> NoReturn:
@@ -179,15 +195,17 @@ def _check_list(
         raise SettingsError(where, what)
     result = []
     for index, inner in enumerate(value):
-        item = kind.item(index)
-        assert item is not None
-        result.append(check(inner, item, (*where, index), complete=complete))
+        result.append(check(inner, _item(kind, index), (*where, index), complete=complete))
     return result
 
 
 def _unknown(name: str, table: Type, where: Where) -> NoReturn:
     if not declared.is_struct(table.base):
         of_name = Type(get_args(table.base)[0])
+        if names := of_name.names():
+            raise SettingsError(
+                (*where, name), "there is no such setting", hint=suggest(name, names)
+            )
         what = f"the name {shown(name)} cannot be: expected {declared.describe(of_name)}"
         raise SettingsError(where, what)
     assert isinstance(table.base, type)

@@ -89,6 +89,10 @@ class Type:
         arguments = get_args(self.base)
         return None if arguments[-1] is Ellipsis else len(arguments)
 
+    def names(self) -> tuple[str, ...]:
+        """Return the only texts that it can be; none if it may be others."""
+        return get_args(self.base) if get_origin(self.base) is Literal else ()
+
     def holds_secrets(self) -> bool:
         """Tell whether its values are secret or have secrets in them."""
         if self.secret:
@@ -143,8 +147,10 @@ def walk(kind: Type, above: Key) -> Iterator[tuple[Key, Type]]:
             assert inner is not None
             yield from walk(inner, (*above, name))
     else:
-        inner = Type(get_args(table.base)[1])
-        yield from walk(inner, (*above, "<name>"))
+        of_name, of_value = map(Type, get_args(table.base))
+        for name in of_name.names() or ("<name>",):
+            inner = Type(Annotated[of_value.declared, SECRET]) if kind.secret else of_value
+            yield from walk(inner, (*above, name))
 
 
 def describe(kind: Type) -> str:

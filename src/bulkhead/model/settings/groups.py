@@ -23,7 +23,11 @@ from bulkhead.model.settings.keys import Key, Settings
 
 __all__ = ["GENERAL", "HIDDEN", "Groups", "SettingsError"]
 
-GENERAL = ("dns", "kernel", "motd", "network", "ntp")
+GENERAL = (
+    "boot", "bootstrap-commands", "bootstrap-containers", "container-registry",
+    "container-runtime", "dns", "ecs", "firewall", "host-containers", "kernel", "kubernetes",
+    "metrics", "motd", "network", "ntp", "oci-defaults", "pki", "updates",
+)  # fmt: skip
 """All groups that Bulkhead knows by itself."""
 
 

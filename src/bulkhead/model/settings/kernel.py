@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from bulkhead.model.settings.check import SettingsError
-from bulkhead.model.settings.values import ModuleName, SingleLine, SysctlKey, Table, rule, whole
+from msgspec import field
 
-PageSize = Annotated[
+from bulkhead.model.settings.check import SettingsError
+from bulkhead.model.settings.values import ModuleName, SingleLine, SysctlKey, Table, rule
+
+PageCount = Annotated[
     str,
-    rule("a size of huge pages, as in hugepages-2048kB", pattern=r"hugepages-[1-9][0-9]{0,11}kB"),
-]
+    rule("a number of pages, or one for each NUMA node, as in 512 or 0:128,1:256",
+         pattern=r"[0-9]{1,12}|[0-9]{1,4}:[0-9]{1,12}(?:,[0-9]{1,4}:[0-9]{1,12}){0,255}"),
+]  # fmt: skip
 
 
 class Module(Table, frozen=True):
@@ -22,12 +25,40 @@ class Module(Table, frozen=True):
     """Load it at boot, and as soon as this is set."""
 
 
-class StaticHugePages(Table, frozen=True):
-    """Huge pages that are set aside."""
+class Pages(Table, frozen=True):
+    """Huge pages of one size."""
 
-    size: PageSize | None = None
-    """Of one page; the architecture's default if missing."""
-    count: Annotated[int, whole(0, 2**32 - 1)] | None = None
+    count: PageCount | None = None
+    """How many are set aside."""
+
+
+class StaticHugePages(Table, frozen=True):
+    """Huge pages that are set aside at boot, by their size; the processor knows some of the sizes."""
+
+    essential: bool | None = None
+    """The boot fails if there are not enough. False if missing."""
+    size_64k: Pages | None = field(default=None, name="64Ki")
+    size_2m: Pages | None = field(default=None, name="2Mi")
+    size_32m: Pages | None = field(default=None, name="32Mi")
+    size_512m: Pages | None = field(default=None, name="512Mi")
+    size_1g: Pages | None = field(default=None, name="1Gi")
+    size_16g: Pages | None = field(default=None, name="16Gi")
+
+
+class TransparentHugePages(Table, frozen=True):
+    """Huge pages that programs get without asking."""
+
+    enabled: Literal["always", "madvise", "never"] | None = None
+    """For all memory, only where a program asks with madvise(2), or never."""
+    defrag: Literal["always", "defer", "defer+madvise", "madvise", "never"] | None = None
+    """Whether the kernel makes room for them; follows `enabled` if missing."""
+
+
+class HugePages(Table, frozen=True):
+    """Huge pages."""
+
+    static: StaticHugePages | None = None
+    transparent: TransparentHugePages | None = None
 
 
 class Kernel(Table, frozen=True):
@@ -40,6 +71,7 @@ class Kernel(Table, frozen=True):
     """By module name."""
     sysctl: dict[SysctlKey, SingleLine] | None = None
     """Kernel parameters: name and value, both text. The image's own hardening can be overridden."""
+    hugepages: HugePages | None = None
 
 
 def check(kernel: Kernel, *, complete: bool) -> None:

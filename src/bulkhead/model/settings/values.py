@@ -18,6 +18,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from bulkhead.model.errors import UserError
+
 
 class Table(
     msgspec.Struct,
@@ -57,6 +59,9 @@ SECRET = Meta(extra={"secret": True}, extra_json_schema={"writeOnly": True})
 
 NEEDED = Meta(extra={"needed": True})
 """Marks a field without which its table means nothing, once all that is set is known."""
+
+MANY = Meta(extra={"many": True})
+"""Marks a list that may be written as its only item; it always becomes a list."""
 
 
 def _octets(text: str) -> bytes | None:
@@ -130,9 +135,19 @@ def is_url(text: str) -> bool:
     return bool(parts.scheme and host)
 
 
+def is_image(text: str) -> bool:
+    """Tell whether a text names a container image."""
+    from bulkhead.model.reference import normalize
+
+    try:
+        return bool(normalize(text))
+    except UserError:
+        return False
+
+
 _LABEL = r"[0-9a-z](?:[0-9a-z-]{0,61}[0-9a-z])?"
 _WIDE_LABEL = r"[0-9A-Za-z_](?:[0-9A-Za-z_-]{0,61}[0-9A-Za-z_])?"
-_SEMVER = r"v?(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*)){2}(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?"
+SEMVER = r"(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*)){2}(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?"
 
 # Line ends as Unicode has them, and NUL and its like, which no file of settings can hold.
 SingleLine = Annotated[
@@ -205,4 +220,11 @@ MacAddress = Annotated[
     str,
     rule("a MAC address, as in 52:54:00:12:34:56", pattern=r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}"),
 ]
-Version = Annotated[str, rule("a version, as in 1.4.2", pattern=_SEMVER)]
+Duration = Annotated[
+    str,
+    rule("a length of time, as in 30s or 1h5m",
+         pattern=r"0|(?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:ns|us|µs|ms|s|m|h)){1,8}"),
+]  # fmt: skip
+ImageName = Annotated[
+    str, rule("the name of a container image, as in registry.example.com/tool:1.2", check=is_image)
+]

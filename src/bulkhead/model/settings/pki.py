@@ -1,0 +1,17 @@
+"""Certificate authorities that the node trusts beside those of its image, by a name of your own."""
+
+from __future__ import annotations
+
+from bulkhead.model.settings.values import Certificates, Identifier, Table
+
+
+class Bundle(Table, frozen=True):
+    """One or more certificates."""
+
+    data: Certificates | None = None
+    """Base64 of PEM. An empty text takes the bundle away."""
+    trusted: bool | None = None
+    """Whether the node and containerd trust it. False if missing."""
+
+
+Model = dict[Identifier, Bundle]
