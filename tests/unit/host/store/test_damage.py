@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import multiprocessing
 import os
 import re
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -286,6 +289,42 @@ def test_a_disk_that_refuses_a_call_changes_nothing(tmp_path: Path, call: int, c
         assert node.transactions() == ["default"]
         assert node.commit("default", who=WHO).number == 2
     assert node.own() == {"motd": "two"}
+
+
+def on_a_small_disk(place: Path) -> None:
+    """Fill a real file system to the last byte, and commit on it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    new_user, new_mounts = 0x10000000, 0x20000  # unshare(2)
+    assert libc.unshare(new_mounts | (new_user if os.geteuid() else 0)) == 0, ctypes.get_errno()
+    assert libc.mount(b"none", b"/", None, 1 << 18 | 1 << 14, None) == 0  # private, below too
+    options = b"size=256k,nr_inodes=200"
+    assert libc.mount(b"tmpfs", bytes(place), b"tmpfs", 0, options) == 0, ctypes.get_errno()
+    node = store(place)
+    put(node, {"motd": "one"})
+    node.stage("default", {"motd": "two", "network": {"hostname": "x" * 60}})
+    filler = place / "filler"
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(b"x" * 1024):
+            pass
+    with pytest.raises(CannotWrite, match="No space left on device; nothing has changed"):
+        node.commit("default", who=WHO)
+    with pytest.raises(CannotWrite, match="make room on the data partition"):
+        node.rollback(0, who=WHO)
+    assert node.own() == {"motd": "one"}
+    assert node.conditions() == ()
+    assert not list((place / "settings" / "commits").glob(".*"))
+    filler.unlink()
+    assert node.commit("default", who=WHO).number == 2
+    assert store(place).conditions() == ()
+
+
+def test_a_full_data_partition_changes_nothing(tmp_path: Path) -> None:
+    """A clear error, nothing half-made, and with room again the same transaction goes through."""
+    process = multiprocessing.get_context("fork").Process(target=on_a_small_disk, args=(tmp_path,))
+    process.start()
+    process.join(60)
+
+    assert process.exitcode == 0
 
 
 def test_a_value_that_a_new_image_refuses_is_set_aside(tmp_path: Path) -> None:
