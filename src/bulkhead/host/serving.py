@@ -16,6 +16,7 @@ import socket
 import struct
 from asyncio.trsock import TransportSocket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import h11
@@ -36,6 +37,8 @@ HEADER_S = 10.0
 """How long a client may take from its first byte, or from connecting, to the end of its headers."""
 BODY_S = 30.0
 """How long it may take for the body."""
+REFUSED_LIMIT = 64 * 1024
+"""Bytes of a body that are read of somebody who is refused anyway."""
 CONNECTIONS = 256
 CLOSE = {"connection": "close"}
 """Header of an answer to somebody whose request was not read to its end; the connection cannot go on."""
@@ -151,6 +154,10 @@ class Guard:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": "wrong token"})
         else:
+            # A small body first: a client that is still writing would see a broken
+            # connection instead of the answer.
+            with suppress(UserError):
+                await read_body(Request(scope, receive), limit=REFUSED_LIMIT)
             await self._refusal(scope, receive, send)
 
     def _allowed(self, scope: Scope) -> bool:

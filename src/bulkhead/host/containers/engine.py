@@ -60,7 +60,7 @@ RESTART_POLICY = "containerd.io/restart.policy"
 RESTART_LOG = "containerd.io/restart.loguri"
 
 # The channel to the workstation; a container that took it over would lock everyone out.
-RESERVED = {(7433, "tcp")}
+RESERVED = {(7433, "tcp"), (7434, "tcp")}
 
 _STATES: dict[int, State] = {1: "created", 2: "running", 3: "exited", 4: "paused", 5: "paused"}
 _STOPPED = 3
