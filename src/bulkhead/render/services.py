@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from bulkhead.model.errors import Bug
 from bulkhead.render import (
     dns,
+    firewall,
     hostname,
     hosts,
     links,
@@ -30,6 +31,7 @@ SERVICES: tuple[Service, ...] = (
     sysctl.SERVICE,
     hostname.SERVICE,
     lockdown.SERVICE,
+    firewall.SERVICE,
     links.SERVICE,
     dns.SERVICE,
     ntp.SERVICE,

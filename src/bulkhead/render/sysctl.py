@@ -1,7 +1,8 @@
 """Kernel parameters (sysctl.d(5)).
 
 A parameter that is no longer set would keep its value until the next start.
-So the values of before are kept (`restore`), in a file that is read earlier.
+So the values of before are kept (`restore`), in the file that is read first: what the image
+says of a parameter counts more.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from bulkhead.render.service import File, RenderError, Service, Settings, Step
 from bulkhead.render.text import HEAD, unit_value
 
 PATH = "/etc/sysctl.d/99-settings.conf"
-BEFORE = "/etc/sysctl.d/90-before-settings.conf"
+BEFORE = "/etc/sysctl.d/00-before-settings.conf"
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9./_-]{0,127}")
 
 

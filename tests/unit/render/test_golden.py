@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from bulkhead.lib.dirs import repository_root
+from bulkhead.model.settings.groups import GENERAL, Groups
 from bulkhead.render.services import SERVICES
 
 CASES = repository_root() / "tests" / "data" / "render"
@@ -40,6 +41,14 @@ def test_settings_become_these_files(path: Path) -> None:
         expected.write_text(text)
 
     assert text == expected.read_text()
+
+
+@pytest.mark.parametrize("path", sorted(CASES.glob("*.toml")), ids=lambda path: path.stem)
+def test_the_examples_are_settings(path: Path) -> None:
+    """The models take them as they are."""
+    settings = tomllib.loads(path.read_text())
+
+    assert Groups(GENERAL).check(settings, complete=True).keys() == settings.keys()
 
 
 def test_every_service_has_a_case() -> None:

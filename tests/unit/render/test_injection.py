@@ -48,6 +48,9 @@ TREES: tuple[dict[str, object], ...] = (
     {"container-registry": {"mirrors": [{"registry": "a", "endpoint": ["HOLE"]}]}},
     {"container-registry": {"credentials": [{"registry": "a", "username": "HOLE"}]}},
     {"container-registry": {"credentials": [{"registry": "HOLE", "password": "HOLE"}]}},
+    {"firewall": {"inbound": {"HOLE": {"protocol": "tcp", "ports": [1]}}}},
+    {"firewall": {"inbound": {"a": {"protocol": "tcp", "ports": ["HOLE"]}}}},
+    {"firewall": {"inbound": {"a": {"protocol": "tcp", "ports": [1], "from": ["HOLE"]}}}},
     {"oci-defaults": {"capabilities": {"HOLE": True}}},
     {"oci-defaults": {"resource-limits": {"HOLE": {"soft-limit": 1, "hard-limit": 1}}}},
 )
@@ -127,7 +130,7 @@ def test_a_value_stays_a_value(tree: dict[str, object], value: str) -> None:
 
 def shape_of_harmless(tree: dict[str, object]) -> dict[str, list[str]]:
     """Return the same for a value that nobody could object to, in the tree's own terms."""
-    for value in (HARMLESS, "1", "integrity", "net-raw", "max-open-files"):
+    for value in (HARMLESS, "1", "integrity", "net-raw", "max-open-files", "192.0.2.1"):
         try:
             return shape(tree, value)
         except BulkheadError:

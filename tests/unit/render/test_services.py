@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bulkhead.model.errors import Bug
+from bulkhead.model.settings.groups import GENERAL, Groups
 from bulkhead.render.service import File, Service, Settings
 from bulkhead.render.services import CONFIGURATION_FILES, SERVICES, affected, render
 
@@ -67,6 +68,19 @@ def test_every_service_renders_an_empty_tree() -> None:
                 file.path == path or (path.endswith("/") and file.path.startswith(path))
                 for path in service.files.values()
             ), file.path
+
+
+def test_services_name_settings_that_there_are() -> None:
+    """A key that no model has would never come."""
+    groups = Groups(GENERAL)
+    known = {".".join(key) for key, _ in groups.known()}
+
+    assert [
+        key
+        for service in SERVICES
+        for key in service.keys
+        if not any(name == key or name.startswith(f"{key}.") for name in known)
+    ] == []
 
 
 def test_names_of_services_and_files_are_unique() -> None:

@@ -1,0 +1,1 @@
+"""Makes settings take effect: files in `/etc`, then the services that read them."""

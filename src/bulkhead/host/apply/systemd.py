@@ -1,0 +1,202 @@
+"""Talks to the first process: jobs of units, and how they ended.
+
+Over its own socket, not the bus: at boot there is no bus yet, and a broken
+one must not keep settings from taking effect. The protocol is D-Bus
+(org.freedesktop.systemd1(5)); jeepney encodes it.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import jeepney
+import msgspec
+from jeepney.io.blocking import prep_socket
+
+from bulkhead.model.errors import HostError
+
+REPLY_S = 25.0
+"""A call is answered at once, but for a reload of all units."""
+JOB_S = 180.0
+"""Longer than any unit of the image may take to start."""
+
+_UNIT = "org.freedesktop.systemd1.Unit"
+_SERVICE = "org.freedesktop.systemd1.Service"
+_MANAGER = jeepney.DBusAddress(
+    "/org/freedesktop/systemd1",
+    bus_name="org.freedesktop.systemd1",
+    interface="org.freedesktop.systemd1.Manager",
+)
+_METHODS = {
+    "restart": "RestartUnit",
+    "try-restart": "TryRestartUnit",
+    "reload-or-try-restart": "ReloadOrTryRestartUnit",
+}
+_UP = {"active", "reloading"}
+_REASONS = {
+    "timeout": "took longer than it may",
+    "dependency": "something that it needs failed",
+    "canceled": "another job took its place",
+    "exit-code": "ended with an error",
+    "signal": "was killed by a signal",
+    "core-dump": "crashed",
+    "watchdog": "stopped answering",
+    "start-limit-hit": "started too often",
+    "oom-kill": "ran out of memory",
+    "resources": "lacks something of the system",
+    "protocol": "did not report that it is ready",
+}
+
+
+class Unit(msgspec.Struct, frozen=True, kw_only=True):
+    """How a unit is."""
+
+    active: str
+    """ActiveState: `active`, `inactive`, `failed`, …"""
+    result: str = ""
+    """Of a service's last run: `success`, `exit-code`, …"""
+    status: int = 0
+    """Its exit code, or the number of the signal."""
+    text: str = ""
+    """What it says about itself (`STATUS=`)."""
+
+
+class Systemd:
+    """A connection to the first process; a context manager.
+
+    Raises:
+        HostError: nobody answers there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._socket = prep_socket(str(path), timeout=REPLY_S)
+        except (OSError, jeepney.AuthenticationError) as error:
+            raise HostError(f"cannot talk to systemd: {error}", where=str(path)) from error
+        self._parser = jeepney.Parser()
+        self._serial = 0
+        self._ended: dict[str, str] = {}
+        """Results of jobs by object path; some end before their path is known."""
+
+    def __enter__(self) -> Systemd:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def reload(self) -> None:
+        """Read all unit files again.
+
+        Raises:
+            HostError: it is refused or takes too long.
+        """
+        self._call("Reload", "", (), timeout_s=JOB_S)
+
+    def act(self, verb: str, unit: str) -> Unit:
+        """Do something to a unit, wait until it is done, and return how the unit is then.
+
+        Raises:
+            HostError: the job failed, or the unit is not up although it should be; with the reason.
+        """
+        before = self.unit(unit)
+        job = self._call(_METHODS[verb], "ss", (unit, "replace"))[0]
+        result = self._wait(str(job))
+        after = self.unit(unit)
+        if result not in ("done", "skipped") or after.active not in _UP:
+            if verb != "restart" and before.active not in _UP and result in ("done", "skipped"):
+                return after  # it was not running, which is nobody's fault
+            raise HostError(_reason(result, after), hint=f"journalctl -u {unit}")
+        return after
+
+    def unit(self, name: str) -> Unit:
+        """Return how a unit is.
+
+        Raises:
+            HostError: systemd does not answer.
+        """
+        path = str(self._call("LoadUnit", "s", (name,))[0])
+        active = str(self._property(path, _UNIT, "ActiveState"))
+        if not name.endswith(".service"):
+            return Unit(active=active)
+        return Unit(
+            active=active,
+            result=str(self._property(path, _SERVICE, "Result")),
+            status=int(str(self._property(path, _SERVICE, "ExecMainStatus"))),
+            text=str(self._property(path, _SERVICE, "StatusText")),
+        )
+
+    def _property(self, path: str, interface: str, name: str) -> object:
+        address = jeepney.DBusAddress(
+            path, bus_name="org.freedesktop.systemd1", interface="org.freedesktop.DBus.Properties"
+        )
+        body = self._exchange(
+            jeepney.new_method_call(address, "Get", "ss", (interface, name)), timeout_s=REPLY_S
+        )
+        return body[0][1]  # type: ignore[index]  # a variant: its type and the value
+
+    def _call(
+        self, method: str, signature: str, body: tuple[str, ...], *, timeout_s: float = REPLY_S
+    ) -> tuple[object, ...]:
+        message = jeepney.new_method_call(_MANAGER, method, signature, body)
+        return self._exchange(message, timeout_s=timeout_s)
+
+    def _exchange(self, message: jeepney.Message, *, timeout_s: float) -> tuple[object, ...]:
+        self._serial += 1
+        deadline = time.monotonic() + timeout_s
+        try:
+            self._socket.sendall(message.serialise(serial=self._serial))
+            while True:
+                answer = self._receive(deadline)
+                fields = answer.header.fields
+                if fields.get(jeepney.HeaderFields.reply_serial) == self._serial:
+                    break
+        except (OSError, ValueError) as error:
+            raise HostError(f"systemd does not answer: {error}", where=str(self._path)) from error
+        if answer.header.message_type is jeepney.MessageType.error:
+            name = str(fields.get(jeepney.HeaderFields.error_name, "")).rpartition(".")[2]
+            said = str(answer.body[0]) if answer.body else name
+            raise HostError(said)
+        return tuple(answer.body)
+
+    def _wait(self, job: str) -> str:
+        deadline = time.monotonic() + JOB_S
+        try:
+            while job not in self._ended:
+                self._receive(deadline)
+        except TimeoutError:
+            return "timeout"
+        except (OSError, ValueError) as error:
+            raise HostError(f"systemd does not answer: {error}", where=str(self._path)) from error
+        return self._ended.pop(job)
+
+    def _receive(self, deadline: float) -> jeepney.Message:
+        """Return the next message; remember jobs that have ended."""
+        while (message := self._parser.get_next_message()) is None:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("no answer in time")
+            self._socket.settimeout(left)
+            data = self._socket.recv(65536)
+            if not data:
+                raise ConnectionResetError("the connection was closed")
+            self._parser.add_data(data)
+        fields = message.header.fields
+        if (
+            message.header.message_type is jeepney.MessageType.signal
+            and fields.get(jeepney.HeaderFields.member) == "JobRemoved"
+        ):
+            _, path, _, result = message.body
+            self._ended[str(path)] = str(result)
+        return message
+
+
+def _reason(result: str, unit: Unit) -> str:
+    """Say why a unit did not come back."""
+    cause = unit.result if unit.result not in ("", "success") else result
+    words = [_REASONS.get(cause, "is not running" if cause in ("done", "success") else cause)]
+    if cause in ("exit-code", "signal") and unit.status:
+        words.append(f"({unit.status})")
+    said = f": {unit.text}" if unit.text else ""
+    return " ".join(words) + said

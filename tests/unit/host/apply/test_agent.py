@@ -1,0 +1,484 @@
+"""From committed settings to files and services: what is done, in which order, and what when it fails."""
+
+from __future__ import annotations
+
+import json
+import resource
+import threading
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bulkhead.host.apply import state
+from bulkhead.host.apply.agent import Agent
+from bulkhead.host.apply.places import Places
+from bulkhead.host.apply.systemd import Systemd
+from bulkhead.host.store.store import Store
+from bulkhead.model.apply import ApplyRequest, ApplyResult
+from bulkhead.model.settings.groups import GENERAL, Groups
+from bulkhead.model.settings.keys import Settings, parse
+from bulkhead.render import services
+from tests.support.first_process import FakeUnit, FirstProcess
+
+APPLY = ApplyRequest(action="apply")
+PLAN = ApplyRequest(action="plan")
+TIME = "systemd-timesyncd.service"
+NAMES = "systemd-resolved.service"
+NETWORK = "systemd-networkd.service"
+UNITS = (TIME, NAMES, NETWORK, "containerd.service", "systemd-sysctl.service",
+         "systemd-modules-load.service", "nftables.service")  # fmt: skip
+DEFAULTS: Settings = {"motd": "the image's"}
+
+
+class Node:
+    """A machine with a store, an agent and units that run."""
+
+    def __init__(self, places: Places, systemd: FirstProcess) -> None:
+        self.places = places
+        self.systemd = systemd
+        for name in UNITS:
+            systemd.units[name] = FakeUnit()
+        (places.shipped / "defaults.json").write_bytes(msgspec.json.encode(DEFAULTS))
+        (places.shipped / "groups.json").write_bytes(msgspec.json.encode({"groups": GENERAL}))
+        for file in services.render(DEFAULTS):
+            self.write(
+                file.path, (places.image / file.base).read_bytes() if file.base else file.data
+            )
+        self.store = Store(
+            places.settings, pending=places.state / "pending", groups=Groups(GENERAL),
+            defaults=DEFAULTS,
+        )  # fmt: skip
+
+    def write(self, path: str, data: bytes) -> None:
+        """Put a file there."""
+        target = self.places.etc / path.removeprefix("/etc/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+        target.chmod(0o644)
+
+    def read(self, path: str) -> str:
+        """Return a file's text."""
+        return (self.places.etc / path.removeprefix("/etc/")).read_text()
+
+    def exists(self, path: str) -> bool:
+        """Tell whether a file is there."""
+        return (self.places.etc / path.removeprefix("/etc/")).exists()
+
+    def set(self, settings: Settings) -> int:
+        """Commit settings; return the commit's number."""
+        self.store.stage("t", settings)
+        return self.store.commit("t", who="test").number
+
+    def unset(self, key: str) -> int:
+        """Commit that a setting is unset."""
+        self.store.stage_unset("t", [parse(key)])
+        return self.store.commit("t", who="test").number
+
+    def agent(self) -> Agent:
+        """Return a new run of the program."""
+        return Agent(self.places, connect=lambda: Systemd(self.places.systemd))
+
+    def apply(self, request: ApplyRequest = APPLY) -> ApplyResult:
+        """Ask a new run of the program; calls of units count from here."""
+        self.systemd.calls.clear()
+        return self.agent().answer(request)
+
+    def tree(self) -> dict[str, tuple[bytes, int]]:
+        """Return all files of the machine with their modes."""
+        return {
+            str(path.relative_to(self.places.etc)): (path.read_bytes(), path.stat().st_mode)
+            for path in sorted(self.places.etc.rglob("*"))
+            if path.is_file()
+        }
+
+
+@pytest.fixture
+def node(places: Places, systemd: FirstProcess) -> Node:
+    """Make a machine that runs with the image's settings."""
+    return Node(places, systemd)
+
+
+def statuses(result: ApplyResult) -> dict[str, str]:
+    """Return how each service went."""
+    return {service.name: service.status for service in result.services}
+
+
+def test_nothing_is_done_without_settings(node: Node) -> None:
+    """The image has the files of its defaults already."""
+    before = node.tree()
+
+    result = node.apply()
+
+    assert (result.ok, result.number, result.files, result.services) == (True, 0, (), ())
+    assert node.tree() == before
+    assert node.systemd.calls == []
+
+
+def test_a_setting_becomes_a_file_and_a_restart(node: Node) -> None:
+    """Only the file that differs is written, and only its service restarts."""
+    number = node.set({"ntp": {"time-servers": ["192.0.2.123"]}})
+
+    result = node.apply()
+
+    assert (result.ok, result.number) == (True, number)
+    assert {change.path for change in result.files} == {
+        "/etc/systemd/timesyncd.conf.d/60-settings.conf",
+        "/etc/systemd/network/80-wired.network.d/60-settings.conf",
+    }
+    assert node.systemd.calls == [f"ReloadOrTryRestartUnit {NETWORK}", f"TryRestartUnit {TIME}"]
+    assert statuses(result) == {"network": "done", "ntp": "done"}
+    assert "NTP=192.0.2.123\n" in node.read("/etc/systemd/timesyncd.conf.d/60-settings.conf")
+
+
+def test_what_is_applied_is_not_applied_again(node: Node) -> None:
+    """A second request finds nothing to do."""
+    node.set({"motd": "hello", "dns": {"name-servers": ["192.0.2.53"]}})
+    node.apply()
+
+    result = node.apply()
+
+    assert (result.ok, result.files, result.services) == (True, (), ())
+    assert node.systemd.calls == []
+
+
+def test_an_unset_setting_gives_the_images_file_back(node: Node) -> None:
+    """A file of the image has its content again, one that only settings made is gone."""
+    before = node.tree()
+    node.set({"motd": "mine", "dns": {"name-servers": ["192.0.2.53"]}, "pki": {}})
+    node.apply()
+    node.unset("settings.motd")
+    node.unset("settings.dns")
+
+    result = node.apply()
+
+    assert result.ok
+    assert node.tree() == before
+    assert {f.path: f.change for f in result.files} == {
+        "/etc/motd": "write",
+        "/etc/systemd/resolved.conf.d/60-settings.conf": "remove",
+        "/etc/systemd/network/80-wired.network.d/60-settings.conf": "remove",
+    }
+
+
+def test_a_request_may_concern_some_settings_only(node: Node) -> None:
+    """What else has been committed waits for its own request."""
+    node.set({"motd": "hello", "ntp": {"time-servers": ["192.0.2.123"]}})
+
+    result = node.apply(ApplyRequest(action="apply", keys=("settings.motd",)))
+
+    assert [change.path for change in result.files] == ["/etc/motd"]
+    assert node.systemd.calls == []
+
+
+def test_a_shared_unit_restarts_once(node: Node) -> None:
+    """Three services want containerd to read anew."""
+    node.set({
+        "network": {"https-proxy": "http://proxy.example.com:3128"},
+        "container-runtime": {"max-concurrent-downloads": 2},
+    })  # fmt: skip
+
+    result = node.apply()
+
+    assert node.systemd.calls == ["TryRestartUnit containerd.service"]
+    assert statuses(result) == {"proxy": "done", "container-runtime": "done"}
+    assert node.tree()["bulkhead/proxy.env"][1] & 0o777 == 0o600
+
+
+def test_a_service_that_does_not_come_back_is_reported(node: Node) -> None:
+    """It has failed with its reason; the others are up, and the next apply tries it again."""
+    node.systemd.units[NAMES] = FakeUnit(
+        job="failed", after="failed", failing="exit-code", status=1
+    )
+    node.set({"dns": {"search-list": ["example.com"]}, "ntp": {"time-servers": ["192.0.2.1"]}})
+
+    result = node.apply()
+
+    assert not result.ok
+    assert statuses(result) == {"network": "done", "dns": "failed", "ntp": "done"}
+    failed = next(s for s in result.services if s.name == "dns")
+    assert failed.error == f"ended with an error (1)\n  hint: journalctl -u {NAMES}"
+    assert json.loads((node.places.state / state.RESULT).read_bytes())["ok"] is False
+
+    node.systemd.units[NAMES] = FakeUnit()
+    again = node.apply()
+    assert (again.ok, again.files, statuses(again)) == (True, (), {"dns": "done"})
+
+
+def test_a_failed_apply_is_taken_back_when_asked(node: Node) -> None:
+    """All files are as before, modes too, and what was restarted reads them again."""
+    node.set({"motd": "old", "ntp": {"time-servers": ["192.0.2.1"]}})
+    node.apply()
+    before = node.tree()
+    node.systemd.units[NAMES].job = "failed"
+    node.systemd.units[NAMES].after = "failed"
+    node.set(
+        {
+            "motd": "new",
+            "dns": {"search-list": ["example.com"]},
+            "ntp": {"time-servers": ["192.0.2.2"]},
+        }
+    )
+
+    result = node.apply(ApplyRequest(action="apply", on_failure="restore"))
+
+    assert (result.ok, result.restored) == (False, True)
+    assert statuses(result) == {"motd": "done", "network": "done", "dns": "failed", "ntp": "done"}
+    assert node.tree() == before
+    assert node.systemd.calls.count(f"TryRestartUnit {TIME}") == 2
+    # What is committed is still that: the next apply does it.
+    node.systemd.units[NAMES] = FakeUnit()
+    assert node.apply().ok
+    assert node.read("/etc/motd") == "new\n"
+
+
+def test_a_renderer_that_fails_changes_nothing(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file is written and no unit touched, of no service."""
+    node.set({"motd": "new", "kernel": {"sysctl": {"vm.swappiness": "10\\"}}})
+    before = node.tree()
+
+    result = node.apply()
+
+    assert not result.ok
+    assert result.error == 'settings.kernel.sysctl."vm.swappiness": ends with a backslash'
+    assert node.tree() == before
+    assert node.systemd.calls == []
+
+
+def test_a_start_goes_on_without_what_cannot_be_rendered(node: Node) -> None:
+    """A wrong parameter of the kernel must not cost the machine its network."""
+    node.set(
+        {"dns": {"name-servers": ["192.0.2.53"]}, "kernel": {"sysctl": {"vm.swappiness": "10\\"}}}
+    )
+
+    result = node.agent().boot()
+
+    assert not result.ok
+    assert statuses(result) == {"sysctl": "failed", "network": "done", "dns": "done"}
+    assert "DNS=192.0.2.53\n" in node.read("/etc/systemd/resolved.conf.d/60-settings.conf")
+    assert not node.exists("/etc/sysctl.d/99-settings.conf")
+
+
+def test_a_start_writes_files_and_leaves_services_alone(node: Node) -> None:
+    """They are not there yet; nobody is asked for anything."""
+    node.set(
+        {"motd": "hello", "network": {"hostname": "node-7"}, "ntp": {"time-servers": ["192.0.2.1"]}}
+    )
+
+    assert node.agent().boot().ok
+    assert node.read("/etc/hostname") == "node-7\n"
+    assert node.systemd.calls == []
+    assert node.apply().services == ()
+
+
+def test_a_write_that_fails_leaves_the_files_of_before(node: Node) -> None:
+    """A directory that cannot be made: what was written earlier is taken back."""
+    node.set({"motd": "new", "ntp": {"time-servers": ["192.0.2.1"]}})
+    (node.places.etc / "systemd").write_text("a file where a directory has to be")
+    before = node.tree()
+
+    result = node.apply()
+
+    assert not result.ok
+    assert result.error is not None
+    assert "/etc/systemd/" in result.error
+    assert node.tree() == before
+    assert node.systemd.calls == []
+
+
+def test_a_full_file_system_leaves_the_files_of_before(node: Node) -> None:
+    """The second file does not fit; the first is as it was."""
+    node.set(
+        {"motd": "new", "network": {"hosts": [["192.0.2.1", [f"host{n}" for n in range(9999)]]]}}
+    )
+    before = node.tree()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        result = node.apply()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert result.error == "/etc/hosts: cannot be written: File too large; nothing was changed"
+    assert node.tree() == before
+
+
+def test_dry_run_shows_and_changes_nothing(node: Node) -> None:
+    """Files with their differences, services with what would be done to them."""
+    node.set({"motd": "old"})
+    node.apply()
+    before = node.tree()
+
+    result = node.apply(
+        msgspec.structs.replace(
+            PLAN, settings={"motd": "new", "ntp": {"time-servers": ["192.0.2.1"]}}
+        )
+    )
+
+    assert result.ok
+    assert {s.name: (s.status, s.action, s.units) for s in result.services} == {
+        "motd": ("planned", "none", ()),
+        "network": ("planned", f"reload-or-try-restart {NETWORK}", (NETWORK,)),
+        "ntp": ("planned", f"try-restart {TIME}", (TIME,)),
+    }
+    motd = next(change for change in result.files if change.path == "/etc/motd")
+    assert motd.diff == "--- /etc/motd\n+++ /etc/motd\n@@ -1 +1 @@\n-old\n+new"
+    assert node.tree() == before
+    assert node.systemd.calls == []
+    assert not node.exists("/etc/systemd/timesyncd.conf.d/60-settings.conf")
+
+
+def test_dry_run_refuses_wrong_settings(node: Node) -> None:
+    """They are judged here too, whoever hands them over."""
+    result = node.apply(msgspec.structs.replace(PLAN, settings={"motdd": "x"}))
+
+    assert not result.ok
+    assert result.error is not None
+    assert "motdd" in result.error
+
+
+def test_secrets_are_in_no_answer(node: Node) -> None:
+    """Neither in differences nor in what is kept, whether they come, change or go."""
+    secret = "s3cr3t-passw0rd"
+    login = {"registry": "docker.io", "username": "robot", "password": secret}
+    settings: Settings = {"container-registry": {"credentials": [login]}}
+    answers = [node.apply(msgspec.structs.replace(PLAN, settings=settings))]
+    node.set(settings)
+    answers.append(node.apply())
+    assert secret in node.read("/etc/bulkhead/registries.json")
+    node.unset("settings.container-registry")
+    answers.append(node.apply(PLAN))
+    answers.append(node.apply())
+
+    assert [answer.ok for answer in answers] == [True] * 4
+    assert all(answer.files for answer in answers)
+    assert secret.encode() not in b"".join(map(msgspec.json.encode, answers))
+    assert secret not in "".join(p.read_text() for p in node.places.state.iterdir() if p.is_file())
+
+
+def test_a_kernel_parameter_goes_back_when_it_is_unset(node: Node) -> None:
+    """The value of before the first setting is written again, in the file that is read first."""
+    swappiness = node.places.proc / "sys" / "vm" / "swappiness"
+    node.set({"kernel": {"sysctl": {"vm.swappiness": "10"}}})
+    node.apply()
+    swappiness.write_text("10\n")  # as systemd-sysctl does
+    node.set({"kernel": {"sysctl": {"vm.swappiness": "20"}}})
+    node.apply()
+    node.unset("settings.kernel.sysctl")
+
+    result = node.apply()
+
+    assert statuses(result) == {"sysctl": "done"}
+    assert node.systemd.calls == ["RestartUnit systemd-sysctl.service"]
+    assert node.read("/etc/sysctl.d/00-before-settings.conf").endswith("\nvm.swappiness = 60\n")
+    assert not node.exists("/etc/sysctl.d/99-settings.conf")
+
+
+def test_a_parameter_that_the_kernel_lacks_fails(node: Node) -> None:
+    """systemd-sysctl says nothing of it; people are told."""
+    node.set({"kernel": {"sysctl": {"vm.swapiness": "10"}}})
+
+    result = node.apply()
+
+    assert [s.error for s in result.services] == [
+        "the kernel has no parameter vm.swapiness\n"
+        "  hint: its module may not be loaded yet; see settings.kernel.modules"
+    ]
+
+
+def test_a_module_that_is_loaded_already_is_told_of(node: Node) -> None:
+    """Refusing it now does not take it out of the kernel."""
+    node.set({"kernel": {"modules": {"sctp": {"allowed": False}, "udf": {"allowed": False}}}})
+
+    (service,) = node.apply().services
+
+    assert (service.status, service.note, service.reboot) == (
+        "done", "loaded until the next start: sctp", True,
+    )  # fmt: skip
+
+
+def test_lockdown_is_tightened(node: Node) -> None:
+    """The kernel is told, at run time as at the start."""
+    node.set({"kernel": {"lockdown": "confidentiality"}})
+
+    assert node.agent().boot().ok
+    assert node.places.lockdown.read_text() == "confidentiality"
+
+
+def test_lockdown_is_never_loosened(node: Node) -> None:
+    """The kernel would refuse; people are told what would help."""
+    node.set({"kernel": {"lockdown": "none"}})
+
+    (service,) = node.apply().services
+
+    assert service.error == (
+        "the kernel is locked down for integrity and cannot go back to none\n"
+        "  hint: lockdown is loosened by a start with other boot parameters, if at all"
+    )
+    assert node.places.lockdown.read_text() == "none [integrity] confidentiality\n"
+
+
+def test_an_interface_that_is_taken_away_stays_until_the_next_start(node: Node) -> None:
+    """A VLAN stays in the kernel when nobody asks for it any more; the answer says so."""
+    vlan: Settings = {"dhcp4": True, "vlan": {"id": 5, "link": "eth0"}}
+    node.set({"network": {"interfaces": {"lan": vlan}}})
+    node.apply()
+    node.unset("settings.network.interfaces")
+
+    (service,) = node.apply().services
+
+    assert (service.note, service.reboot) == ("as before until the next start: lan", True)
+
+
+def test_an_interrupted_apply_is_finished_by_the_next(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the files and the services: the services are not forgotten."""
+    node.set({"ntp": {"time-servers": ["192.0.2.1"]}})
+
+    def killed(_: Path) -> Systemd:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tests.unit.host.apply.test_agent.Systemd", killed)
+    with pytest.raises(KeyboardInterrupt):
+        node.apply()
+    monkeypatch.undo()
+
+    result = node.apply()
+
+    assert result.files == ()
+    assert statuses(result) == {"network": "done", "ntp": "done"}
+
+
+def test_without_the_first_process_services_fail(node: Node) -> None:
+    """The files are there, and the answer says that nobody reads them."""
+    node.set({"ntp": {"time-servers": ["192.0.2.1"]}})
+    node.systemd.close()
+
+    result = node.apply()
+
+    assert set(statuses(result).values()) == {"failed"}
+    assert all("cannot talk to systemd" in str(s.error) for s in result.services)
+
+
+def test_two_at_once_do_not_mix(node: Node) -> None:
+    """One waits for the other; in the end everything is there once."""
+    node.set({"ntp": {"time-servers": ["192.0.2.1"]}, "motd": "hello"})
+    agents = [threading.Thread(target=node.agent().answer, args=(APPLY,)) for _ in range(4)]
+    for agent in agents:
+        agent.start()
+    for agent in agents:
+        agent.join()
+
+    assert node.systemd.calls.count(f"TryRestartUnit {TIME}") == 1
+    assert node.read("/etc/motd") == "hello\n"
+
+
+@pytest.mark.parametrize("broken", [b"", b"{", b"[]", b"\xff\xfe", b'{"files": 3}'])
+def test_a_damaged_memory_is_forgotten(node: Node, broken: bytes) -> None:
+    """It is about this start of the machine only; nothing depends on it but tidiness."""
+    (node.places.state / "state.json").write_bytes(broken)
+    node.set({"motd": "hello"})
+
+    assert node.apply().ok
+    assert node.read("/etc/motd") == "hello\n"
