@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.api import Api
+from tests.support.small_disk import fill, run_on
 
 CLIENTS = 20
 EACH = 50
@@ -22,7 +23,7 @@ def settings_of(client: int, number: int) -> dict[str, object]:
         "kernel": {
             "sysctl": {
                 "kernel.domainname": f"{client}/{number}",
-                f"net.c{client}.n{number}": f"{client}/{number}",
+                f"net.c{client}": str(number),
             }
         },
     }
@@ -90,7 +91,59 @@ def test_a_thousand_transactions_from_twenty_clients(tmp_path: Path) -> None:
     kernel = live["kernel"]
     assert isinstance(kernel, dict)
     own = {name: value for name, value in kernel["sysctl"].items() if name.startswith("net.")}
-    assert own == {f"net.c{c}.n{n}": f"{c}/{n}" for c in range(CLIENTS) for n in range(EACH)}
+    assert own == {f"net.c{client}": str(EACH - 1) for client in range(CLIENTS)}
     assert belongs_together(live)
-    assert history[0].number == CLIENTS * EACH
+    # Nobody's commit was taken for another's: there are as many as were made, each with its values.
+    assert [commit.number for commit in history] == list(range(1000, 800, -1))
+    for commit in history:
+        new = {change.key: change.new for change in commit.changed}
+        made_by = str(new["settings.motd"]).split("/")
+        assert new["settings.network.hostname"] == "c{}-n{}".format(*made_by)
+        assert new[f'settings.kernel.sysctl."net.c{made_by[0]}"'] == made_by[1]
     assert left == []
+
+
+def on_a_full_disk(directory: Path) -> None:
+    """Change settings while there is no room for them, and again when there is."""
+    disk = directory / "settings"
+    with Api(directory) as api:
+        api.set({"motd": "before", "network": {"hostname": "web-1"}})
+        before = committed(disk)
+        filler = fill(disk)
+        pending = api.call("PATCH /settings?tx=t", {"motd": "x" * 10_000})
+        theirs = api.call("POST /tx/commit_and_apply?tx=t")
+        own = api.call("POST /bulkhead/v1/commit?tx=t", {})
+        back = api.call("POST /bulkhead/v1/rollback", {"to": 0})
+        during = api.call("GET /settings").json(), api.call("GET /tx?tx=t").json()
+        left = committed(disk)
+        filler.unlink()
+        after = api.call("POST /tx/commit_and_apply?tx=t")
+        live = api.call("GET /settings").json()
+
+    assert pending.status == 204, pending  # that is on the tmpfs of /run
+    assert [answer.status for answer in (theirs, own, back)] == [507] * 3
+    told = {
+        "error": "the settings cannot be saved: No space left on device; nothing has changed",
+        "where": str(disk),
+        "hint": "make room on the data partition: remove containers and images that are not needed",
+    }
+    assert own.json() == told
+    assert theirs.text == f"{told['where']}: {told['error']} ({told['hint']})"
+    assert during == (
+        {"motd": "before", "network": {"hostname": "web-1"}}, {"motd": "x" * 10_000},
+    )  # fmt: skip
+    assert left == before
+    assert (after.status, after.json()) == (200, ["settings.motd"])
+    assert live == {"motd": "x" * 10_000, "network": {"hostname": "web-1"}}
+
+
+def committed(disk: Path) -> dict[str, bytes]:
+    """Return every file of the commits."""
+    return {path.name: path.read_bytes() for path in (disk / "commits").iterdir()}
+
+
+def test_a_full_disk_is_told_and_leaves_nothing_half_done(tmp_path: Path) -> None:
+    """507 in words for whoever changes settings; what was committed stays, and is served."""
+    (tmp_path / "settings").mkdir()
+
+    assert run_on(tmp_path / "settings", lambda: on_a_full_disk(tmp_path), kib=64) == 0

@@ -29,6 +29,7 @@ BUILD_ID=abcdef12
 IMAGE_VERSION=1.2.3
 """
 DEFAULTS: dict[str, object] = {"motd": "Welcome to Bulkhead!"}
+TOKEN = "the machine's"
 HEADERS = {"Content-Type": "application/json"}
 """What Bottlerocket's client sends with every request, with a body or without."""
 
@@ -82,23 +83,30 @@ class Api:
         (shipped / "groups.json").write_text(json.dumps({"groups": list(GENERAL)}))
         (shipped / "defaults.json").write_text(json.dumps(defaults or DEFAULTS))
         self.node = Node(self.places, updater=updater)
-        config = serving.config(app.make(self.node, token=None), sockets=websockets.Strict)
+        config = serving.config(app.make(self.node, token=TOKEN), sockets=websockets.Strict)
         self.server = uvicorn.Server(config)
-        self._listener: socket.socket | None = None
+        self._tcp: socket.socket | None = None
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Api:
         self.socket.unlink(missing_ok=True)
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(self.socket))
-        self._thread = threading.Thread(target=self._run, args=(self._listener,))
+        unix = socket.socket(socket.AF_UNIX)
+        unix.bind(str(self.socket))
+        self._tcp = socket.create_server(("127.0.0.1", 0))
+        self._thread = threading.Thread(target=self._run, args=([unix, self._tcp],))
         self._thread.start()
         while not self.server.started:
             time.sleep(0.001)
         return self
 
-    def _run(self, listener: socket.socket) -> None:
-        asyncio.run(self.server.serve(sockets=[listener]))
+    @property
+    def url(self) -> str:
+        """Return where it is served over TCP; `TOKEN` is asked for there."""
+        assert self._tcp is not None
+        return f"http://127.0.0.1:{self._tcp.getsockname()[1]}"
+
+    def _run(self, listeners: list[socket.socket]) -> None:
+        asyncio.run(self.server.serve(sockets=listeners))
 
     def __exit__(self, *error: object) -> None:
         assert self._thread is not None

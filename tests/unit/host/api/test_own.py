@@ -198,6 +198,24 @@ def test_what_cannot_be_is_refused(
     assert words in answer.text
 
 
+def test_secrets_are_hidden_where_changes_are_shown(api: Api) -> None:
+    """Differences, plans and the history have stars; the settings themselves are as they are."""
+    settings = {"container-registry": {"credentials": [{"registry": "r.example", "username": "u",
+                                                     "password": "hunter2"}]}}  # fmt: skip
+    assert api.call("PATCH /settings?tx=t", settings).status == 204
+    shown = [
+        api.call(f"GET {OWN}/diff?tx=t"),
+        api.call(f"POST {OWN}/plan?tx=t"),
+        api.call(f"POST {OWN}/commit?tx=t", {}),
+        api.call(f"GET {OWN}/history"),
+        api.call(f"GET {OWN}/history/1"),
+    ]
+
+    assert [answer.status for answer in shown] == [200] * 5
+    assert [b"hunter2" in answer.raw for answer in shown] == [False] * 5
+    assert b"hunter2" in api.call("GET /settings").raw
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
