@@ -11,8 +11,11 @@ from pathlib import Path
 import msgspec
 import pytest
 import zstandard
+from click.testing import CliRunner
 
 from bulkhead.build import oci
+from bulkhead.build.debian import lockfile, locking
+from bulkhead.cli.lock import lock_command
 from bulkhead.lib.dirs import cache_dir
 from bulkhead.lib.progress import SILENT
 from bulkhead.model.arch import AMD64
@@ -107,6 +110,55 @@ def test_scripts_that_nobody_thought_about_are_an_error(built: oci.Built, tmp_pa
 
     with pytest.raises(UserError, match=r"nginx-common: .*postinst"):
         oci.build(str(tmp_path), arch=AMD64, cache=cache_dir(), progress=SILENT, locked=True)
+
+
+VARIANT = """
+name = "mine"
+inherit = ["debian"]
+preload = ["./small", "./small", "./ready.tar"]
+packages.host = ["netbase"]
+"""
+
+
+@pytest.fixture
+def variant(tmp_path: Path) -> Path:
+    """Return a variant that brings along an image whose lock has a package that is out of date."""
+    (tmp_path / "variant.toml").write_text(VARIANT)
+    folder = tmp_path / "small"
+    folder.mkdir()
+    (folder / "image.toml").write_text('name = "test/small"\npackages = ["netbase"]\n')
+    lock = locking.resolve(oci.request(oci.read(folder), AMD64), cache=cache_dir(), progress=SILENT)
+    old = [msgspec.structs.replace(package, version="0.1") for package in lock.packages]
+    lockfile.write_lock(oci.lock_path(folder), msgspec.structs.replace(lock, packages=tuple(old)))
+    return tmp_path
+
+
+def lock(*arguments: str) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Run `bulkhead lock`; return what changed in each lock, by its name."""
+    done = CliRunner().invoke(lock_command, [*arguments, "--json"], catch_exceptions=False)
+    reports = json.loads(done.stdout)
+    return [(r["name"], [(c["kind"], c["name"]) for c in r["changes"]]) for r in reports]
+
+
+def test_container_images_are_locked_with_the_variant_that_brings_them(variant: Path) -> None:
+    """Each lock once, with what changed; `--update` moves the image's packages too."""
+    made = lock(str(variant))
+    moved = lock(str(variant), "--update", "netbase")
+    again = lock("--container", str(variant / "small"), "--update")
+
+    assert [name for name, _ in made] == ["mine", "container small"]
+    assert ("added", "netbase") in made[0][1]
+    assert made[1][1] == []
+    assert moved == [("mine", []), ("container small", [("upgraded", "netbase")])]
+    assert again == [("container small", [])]
+
+
+def test_a_package_to_update_must_be_in_one_of_the_locks(variant: Path) -> None:
+    """With several locks it need not be in each of them."""
+    with pytest.raises(UserError, match="'netbaes' is in no lock that was named") as caught:
+        lock("--container", str(variant / "small"), "--container", "demo", "--update", "netbaes")
+
+    assert caught.value.hint == "did you mean 'netbase'?"
 
 
 def _toml(value: dict[str, object]) -> str:

@@ -124,7 +124,10 @@ class Archive:
     def publish(
         self, *, date: datetime | None = None, key: pysequoia.Tsk | None = None, **fields: str
     ) -> None:
-        """Write the index and sign the release file; `fields` replace those of the release."""
+        """Write the index and sign the release file; `fields` replace those of the release.
+
+        A field with an empty value is left out.
+        """
         data = lzma.compress("\n".join(self._paragraphs).encode())
         place = self.index
         if fields.get("Acquire_By_Hash") == "yes":
@@ -140,7 +143,7 @@ class Archive:
             "Architectures": "amd64",
             "Components": "main",
         } | {name.replace("_", "-"): value for name, value in fields.items()}
-        text = "".join(f"{name}: {value}\n" for name, value in control.items())
+        text = "".join(f"{name}: {value}\n" for name, value in control.items() if value)
         text += "SHA256:\n"
         text += f" {hashlib.sha256(data).hexdigest()} {len(data)} main/binary-amd64/Packages.xz\n"
         signer = (key or self.key).signer()

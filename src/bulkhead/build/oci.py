@@ -143,7 +143,7 @@ def build(
     definition = read(folder)
     wanted = request(definition, arch)
     lock = packages.current_lock(
-        lock_path(folder), wanted, locked=locked, hint="build it once without --locked",
+        lock_path(folder), wanted, locked=locked, hint=f"run: bulkhead lock --container {name}",
         cache=cache, progress=progress,
     )  # fmt: skip
     toolset = tools("image", cache=cache, progress=progress, locked=locked)

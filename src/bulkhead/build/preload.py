@@ -61,6 +61,11 @@ def archives(
     return found
 
 
+def definitions(items: Sequence[str]) -> list[str]:
+    """Return those of a variant's `preload` that are made of packages, and so have a lock."""
+    return [item for item in items if not _is_archive(item)]
+
+
 def _is_archive(item: str) -> bool:
     return item.endswith(".tar")
 

@@ -67,8 +67,16 @@ def load(name_or_path: str) -> Resolved:
     own_path, own = chain[-1]
     joined["inherit"] = []
     joined["name"] = own.name or own_path.parent.name
+    try:
+        variant = msgspec.convert(joined, Variant, strict=False)
+    except msgspec.ValidationError as error:
+        # Each file was checked by itself: only its directory's name was not.
+        raise UserError(
+            f"its directory's name {own_path.parent.name!r} cannot be a variant's name",
+            where=str(own_path), hint='say it in the file: name = "…" (a-z, 0-9 and dashes)',
+        ) from error  # fmt: skip
     return Resolved(
-        variant=msgspec.convert(joined, Variant, strict=False),
+        variant=variant,
         name=str(joined["name"]),
         files=tuple(path for path, _ in chain),
     )

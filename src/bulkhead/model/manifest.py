@@ -21,17 +21,17 @@ from bulkhead.model.lock import Lock
 FORMAT = 1
 LARGEST_BYTES = 16 * 1024 * 1024
 
-Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
-Uuid = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
-FileName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_+~-][A-Za-z0-9._+~-]{0,200}$")]
-Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Uuid = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")]
+FileName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_+~-][A-Za-z0-9._+~-]{0,200}\Z")]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,30}\Z")]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):
     """One file that the build made."""
 
-    kind: Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]*$")]
+    kind: Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]*\Z")]
     """What it is: `root`, `verity`, `uki`, `disk`, `sbom-spdx`, …; each at most once."""
     file: FileName
     """Its name in the manifest's directory."""

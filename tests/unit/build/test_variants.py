@@ -119,6 +119,17 @@ def test_what_is_not_toml_is_refused(tmp_path: Path, content: bytes) -> None:
         variants.load(str(path))
 
 
+def test_a_directory_that_cannot_give_its_name_is_told(tmp_path: Path) -> None:
+    """A variant is called like its directory unless it says another name."""
+    path = write(tmp_path, "My_Variant", "")
+
+    with pytest.raises(UserError, match="directory's name 'My_Variant' cannot be a variant's name"):
+        variants.load(str(path))
+    path.write_text('name = "mine"\n')
+
+    assert variants.load(str(path)).name == "mine"
+
+
 def test_an_unknown_name_gets_a_suggestion() -> None:
     """A mistyped name of a variant is answered with the nearest one."""
     with pytest.raises(UserError, match="there is no variant 'standalon'") as caught:

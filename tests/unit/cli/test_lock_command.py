@@ -88,7 +88,7 @@ def test_update_takes_the_name_of_a_package(variant: str) -> None:
     """`--update NAME` refuses a name that is not locked."""
     run(variant)
 
-    with pytest.raises(UserError, match=r"'ap' is not in the lock"):
+    with pytest.raises(UserError, match=r"'ap' is in no lock that was named"):
         run(variant, "--update", "ap")
 
 
@@ -97,4 +97,4 @@ def test_nothing_named_is_a_usage_error() -> None:
     result = run()
 
     assert result.exit_code == 2
-    assert "name a variant, --tools NAME, or --all" in result.output
+    assert "name a variant, --container NAME, --tools NAME, or --all" in result.output

@@ -18,7 +18,7 @@ class Relocked(msgspec.Struct, frozen=True, kw_only=True):
     """What happened to one lock file; `bulkhead lock --json` prints a list of these."""
 
     name: str
-    """The variant or tool set."""
+    """The variant, `container NAME` or `tools NAME`."""
     path: str
     packages: int
     download_size: int
@@ -43,7 +43,7 @@ def relock(
     """Make the lock at `path` fit `request`.
 
     Args:
-        name: of the variant or tool set.
+        name: of what it belongs to.
         path: the lock file; it need not exist.
         request: what is wanted.
         update: packages that may move to better versions; None for all.

@@ -159,6 +159,20 @@ def test_expired_release_file_is_refused(world: World) -> None:
     assert "this machine's clock says" in text
 
 
+def test_a_release_file_need_not_say_until_when_it_is_valid(world: World) -> None:
+    """Debian's stable suite does not, nor do many others; that it is signed says so."""
+    world.archive.publish(date=datetime.now(UTC) - timedelta(days=800), Valid_Until="")
+
+    assert world.lock("hello").packages[0].name == "hello"
+
+
+def test_a_release_file_whose_end_cannot_be_read_is_refused(world: World) -> None:
+    """It has one, so it is not treated as if it had none."""
+    world.archive.publish(Valid_Until="next Tuesday")
+
+    assert "malformed Valid-Until" in refusal(world, RemoteError)
+
+
 def test_unsigned_state_is_never_cached(world: World) -> None:
     """What was refused once is refused again: nothing of it was kept."""
     honest = world.archive.release.read_bytes()
