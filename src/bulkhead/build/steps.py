@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 import bulkhead
+from bulkhead.lib import cachelock
 from bulkhead.lib.atomicfile import new_directory
 from bulkhead.lib.dirs import repository_root
 
@@ -76,6 +77,7 @@ def cached(cache_dir: Path, step: str, inputs: str, make: Callable[[Path], None]
         make: fills the empty directory that it is given; interrupted or
             failed, it leaves nothing behind.
     """
+    cachelock.use(cache_dir)
     path = cache_dir / "steps" / step / key(inputs, builder_fingerprint())
     if not path.is_dir():
         with new_directory(path) as scratch:

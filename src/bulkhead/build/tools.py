@@ -21,11 +21,11 @@ from typing import IO
 
 import msgspec
 
-from bulkhead.build.debian import download, lockfile, locking
+from bulkhead.build.debian import download, keep, lockfile, locking
 from bulkhead.build.debian.deb import unpack
 from bulkhead.build.debian.space import needs_space
 from bulkhead.build.tree import Entry, Kind, Tree, directory, file, symlink
-from bulkhead.lib import atomicfile, sandbox, suggest
+from bulkhead.lib import atomicfile, cachelock, sandbox, suggest
 from bulkhead.lib.dirs import repository_root
 from bulkhead.lib.progress import Progress
 from bulkhead.model.errors import HostError, UserError
@@ -161,6 +161,7 @@ def tools(name: str, *, cache: Path, progress: Progress, locked: bool = False) -
         HostError: no tools for this machine's architecture; no space left.
         RemoteError: packages cannot be downloaded.
     """
+    cachelock.use(cache)
     definition = read_definition(name)
     lock = lockfile.read_lock(lock_path(name))
     _check_machine(lock)
@@ -172,6 +173,7 @@ def tools(name: str, *, cache: Path, progress: Progress, locked: bool = False) -
     key = _key(lock, definition)
     root = cache / "tools" / key
     if root.is_dir():
+        keep.touch(root)
         return Tools(name=name, root=root, key=key)
     wanted = request(definition, lock.architecture)
     actual, packages = download.fetch_or_resolve(
@@ -182,6 +184,7 @@ def tools(name: str, *, cache: Path, progress: Progress, locked: bool = False) -
         _remember_moved(actual, key, cache)
         key = _key(actual, definition)
         root = cache / "tools" / key
+        keep.touch(root)
     if not root.is_dir():
         with progress.task(f"unpacking {len(packages)} packages of the {name} tools"):
             tree = _join(actual, packages, cache=cache)
@@ -189,6 +192,19 @@ def tools(name: str, *, cache: Path, progress: Progress, locked: bool = False) -
             with needs_space(root, 3 * sum(package.size for package in actual.packages)):
                 _write(tree, root)
     return Tools(name=name, root=root, key=key)
+
+
+def places(name: str, *, cache: Path) -> list[Path]:
+    """Return where a tool set's tree is or would be, and what remembers that its lock moved.
+
+    Raises:
+        UserError: its definition or lock cannot be read.
+    """
+    definition, lock = read_definition(name), lockfile.read_lock(lock_path(name))
+    key = _key(lock, definition)
+    moved = _moved(lock, key, cache)
+    folder = cache / "tools"
+    return [folder / key, folder / f"{key}.lock", folder / _key(moved, definition)]
 
 
 def read_definition(name: str) -> Definition:

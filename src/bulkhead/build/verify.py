@@ -19,6 +19,7 @@ import msgspec
 from bulkhead.build import compare, outputs, pipeline, tools, variants
 from bulkhead.build.pipeline import Plan
 from bulkhead.build.tools import Tools
+from bulkhead.lib import cachelock
 from bulkhead.lib.dirs import cache_dir
 from bulkhead.lib.progress import Progress
 from bulkhead.model import manifest as manifests
@@ -137,7 +138,7 @@ def verify(
     if not rebuild:
         return verdict(found)
     cache = cache_dir()
-    cache.mkdir(parents=True, exist_ok=True)
+    cachelock.use(cache)
     with tempfile.TemporaryDirectory(dir=cache, prefix=".verify.") as name:
         planned = _plan(manifest, Path(name), variant, keys, progress)
         if problems := input_differences(manifest, planned):

@@ -26,6 +26,7 @@ COMMANDS = {
     "lock": ("bulkhead.cli.lock", "Choose the exact packages of a variant and write them down."),
     "new": ("bulkhead.cli.new", "Make a variant of your own."),
     "keys": ("bulkhead.cli.keys", "Make the keys that sign your images."),
+    "clean": ("bulkhead.cli.clean", "Remove what is no longer used from the cache."),
     "verify": ("bulkhead.cli.verify", "Rebuild an image from its manifest and compare the bytes."),
     "ps": ("bulkhead.cli.containers", "List containers."),
     "run": ("bulkhead.cli.containers", "Run a container."),

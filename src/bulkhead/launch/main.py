@@ -11,6 +11,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 DEVELOPMENT = ("check", "test", "python")
 """Commands that need the development tools too. `python` is that interpreter itself, for
@@ -36,6 +37,8 @@ def main(root: str, arguments: Sequence[str]) -> int:  # noqa: RET503  # execve 
 
         if (code := make(os.path.dirname(os.path.dirname(python)), requirements)) != 0:
             return code
+    with suppress(OSError):
+        os.utime(os.path.dirname(os.path.dirname(python)))  # `bulkhead clean` keeps what is used
     environment = {**os.environ, "PYTHONPATH": os.path.join(root, "src")}
     environment.pop("PYTHONHOME", None)
     if arguments[:1] == ["python"]:

@@ -8,6 +8,7 @@ Both follow the XDG Base Directory Specification and can be moved with
     cache/tools/KEY/            tool trees
     cache/steps/STEP/KEY/       outputs of build steps
     cache/venvs/KEY/            Python environments of the launcher
+    cache/.lock                 shared by builds, needed alone to clean (`lib.cachelock`)
     state/machines/NAME/        machines of `bulkhead up`
 """
 
