@@ -8,6 +8,7 @@ each belongs to; the second `unpack` of a package only reads that index.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import lzma
@@ -169,7 +170,7 @@ def _refusals(deb: Path) -> Iterator[None]:
         yield
     except (
         _Refused, EOFError, tarfile.TarError, lzma.LZMAError, zlib.error, zstandard.ZstdError,
-        UnicodeDecodeError,
+        gzip.BadGzipFile, UnicodeDecodeError,
     ) as error:  # fmt: skip
         raise Untrusted(f"was refused: {error}", where=str(deb)) from error
 

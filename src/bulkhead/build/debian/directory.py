@@ -27,6 +27,8 @@ def records(path: Path, *, architecture: str) -> list[Record]:
             )
         except KeyError as error:
             raise UserError(f"control file has no field {error}", where=str(file)) from error
+        except ValueError as error:
+            raise UserError(f"control file: {error}", where=str(file)) from error
         if row.architecture in (architecture, "all"):
             found.append(row)
     return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from bulkhead.model.errors import RemoteError
 
 FORMAT = 1
 """Part of the cached files' names: count it up whenever `Record` changes."""
+
+LONGEST_VERSION = 1000
 
 DECOMPRESSORS = {".xz": lzma.decompress, ".gz": gzip.decompress, ".bz2": bz2.decompress}
 
@@ -72,8 +75,12 @@ def record(fields: Mapping[str, str], *, path: str, size: int, sha256: str) -> R
 
     Raises:
         KeyError: a field is missing that every package has.
+        ValueError: its version is longer than any version is.
     """
     name, version = fields["Package"], fields["Version"]
+    # Python refuses numbers of more than 4300 digits, which nobody would expect of a comparison.
+    if len(version) > LONGEST_VERSION:
+        raise ValueError(f"version of {name!r} has {len(version)} characters")
     source, _, source_version = fields.get("Source", name).partition(" ")
     return Record(
         name=name,
@@ -137,7 +144,7 @@ def parse(data: bytes, *, suffix: str, architecture: str, where: str) -> bytes:
     try:
         plain = DECOMPRESSORS[suffix](data) if suffix else data
         return make(_parse(plain.decode(), architecture))
-    except (lzma.LZMAError, OSError, EOFError, UnicodeDecodeError, KeyError, ValueError) as error:
+    except (lzma.LZMAError, zlib.error, OSError, EOFError, KeyError, ValueError) as error:
         raise RemoteError(f"is not a package index: {error!r}", where=where) from error
 
 

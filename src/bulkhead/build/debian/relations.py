@@ -15,6 +15,10 @@ _RELATION = re.compile(
 )
 
 
+LONGEST = 1000
+"""Characters of one relation; see `index.LONGEST_VERSION`."""
+
+
 class Relation(NamedTuple):
     """A package name and which of its versions are meant."""
 
@@ -54,7 +58,7 @@ def parse(text: str) -> tuple[Alternatives, ...]:
 
 
 def _relation(text: str) -> Relation:
-    match = _RELATION.fullmatch(text.strip())
+    match = _RELATION.fullmatch(text.strip()) if len(text) <= LONGEST else None
     if match is None:
-        raise RemoteError(f"{text.strip()!r} is not a relation between packages")
+        raise RemoteError(f"{text.strip()[:100]!r} is not a relation between packages")
     return Relation(*(match[part] or "" for part in ("name", "qualifier", "operator", "version")))

@@ -167,8 +167,17 @@ def _files(text: str) -> dict[str, tuple[int, str]]:
 
 
 def _time(text: str) -> datetime:
-    moment = parsedate_to_datetime(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    """Read a date of RFC 5322.
+
+    Raises:
+        ValueError: it is none, or one that cannot be.
+    """
+    try:
+        moment = parsedate_to_datetime(text)
+        # In UTC at once: near the first or last year that alone can be too much.
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (OverflowError, TypeError) as error:
+        raise ValueError(f"{text[:50]!r} is no date") from error
 
 
 def _check_times(fields: dict[str, str], release: Release, now: datetime, where: str) -> None:

@@ -299,6 +299,21 @@ def test_full_disk_is_said_so(tmp_path: Path) -> None:
         full.write(b"x")
 
 
+@pytest.mark.parametrize("name", ["control.tar.gz", "data.tar.gz"])
+def test_a_wrong_checksum_of_gzip_is_refused(tmp_path: Path, name: str) -> None:
+    """Its error is one of the system's kind, which would look like a bad disk."""
+    control = archive.tar([member("./control", b"Package: x\nVersion: 1\nArchitecture: all\n")])
+    members = {"control.tar.gz": control, "data.tar.gz": archive.tar([member("./a", b"1")])}
+    packed = {key: gzip.compress(value) for key, value in members.items()}
+    # Without the end of the archive it is read to the end, where the checksum is.
+    broken = bytearray(gzip.compress(members[name][:1024]))
+    broken[-8] ^= 1
+    data = archive.ar([("debian-binary", b"2.0\n"), *(packed | {name: bytes(broken)}).items()])
+
+    with pytest.raises(Untrusted, match="was refused: CRC check failed"):
+        unpack(tmp_path, data)
+
+
 SAMPLE = archive.deb("x", files={"a": b"some text"}, scripts={"postinst": b"#!/bin/sh"})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -183,16 +184,45 @@ def test_contradictory_requests_are_refused(world: World) -> None:
         world.relock("lib=1", "lib=2")
 
 
-def sample() -> Lock:
-    """Return a lock with one of everything."""
-    text = """{"format": 1, "architecture": "amd64", "request": "r", "suites":
+SAMPLE = """{"format": 1, "architecture": "amd64", "request": "r", "suites":
     [{"repository": "d", "suite": "s", "date": "2026-01-01T00:00:00Z", "sha256": "0"}],
     "packages": [{"name": "a", "version": "1", "architecture": "all", "repository": "d",
     "path": "pool/ä.deb", "size": 1, "sha256": "1", "source": "a (1)"},
     {"name": "b", "version": "1", "architecture": "all", "repository": "d",
     "path": "pool/b.deb", "size": 1, "sha256": "2", "source": "b (1)"}],
     "files": [{"name": "f", "url": "u", "size": 1, "sha256": "3"}], "sets": {"x": ["a"]}}"""
-    return parse_lock(text, where="sample")
+
+
+def whole(text: str) -> str:
+    """Return text with hashes of 64 digits where it has one digit."""
+    return re.sub(r'"sha256": "(\d)"', lambda match: f'"sha256": "{match[1] * 64}"', text)
+
+
+def sample() -> Lock:
+    """Return a lock with one of everything."""
+    return parse_lock(whole(SAMPLE), where="sample")
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ('"sha256": "1"', '"sha256": "/etc/passwd"'),
+        ('"sha256": "1"', f'"sha256": "{"1" * 63}/"'),
+        ('"sha256": "1"', f'"sha256": "{"1" * 64}\\n"'),
+        ('"size": 1', '"size": -1'),
+        ('"size": 1', '"size": 99999999999999999999'),
+        ('"version": "1"', f'"version": "{"1" * 5000}"'),
+        ("2026-01-01", "2026-13-01"),
+        ("2026-01-01T00:00:00Z", "yesterday"),
+        ('["a"]', '["c"]'),
+    ],
+)
+def test_what_becomes_a_path_or_a_number_is_checked(good: str, bad: str) -> None:
+    """A lock also comes in the manifest of an image from elsewhere."""
+    text = whole(SAMPLE.replace(good, bad, 1))
+
+    with pytest.raises(UserError, match="sample: is not a lock file"):
+        parse_lock(text, where="sample")
 
 
 def test_text_of_a_lock_has_one_line_for_each_artifact() -> None:
@@ -202,7 +232,7 @@ def test_text_of_a_lock_has_one_line_for_each_artifact() -> None:
     lines = text.splitlines()
     assert [line for line in lines if '"name": "a"' in line] == [
         '    {"name": "a", "version": "1", "architecture": "all", "repository": "d", '
-        '"path": "pool/ä.deb", "size": 1, "sha256": "1", "source": "a (1)"},'
+        + whole('"path": "pool/ä.deb", "size": 1, "sha256": "1", "source": "a (1)"},')
     ]
     assert text.endswith("}\n")
     assert len(lines) == 18

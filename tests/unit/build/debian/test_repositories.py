@@ -10,7 +10,7 @@ from pathlib import Path
 import pysequoia
 import pytest
 
-from bulkhead.build.debian import locking, release
+from bulkhead.build.debian import index, locking, release
 from bulkhead.build.debian.lockfile import lock_text
 from bulkhead.lib.progress import SILENT
 from bulkhead.model.errors import BulkheadError, HostError, RemoteError, Untrusted, UserError
@@ -171,6 +171,41 @@ def test_a_release_file_whose_end_cannot_be_read_is_refused(world: World) -> Non
     world.archive.publish(Valid_Until="next Tuesday")
 
     assert "malformed Valid-Until" in refusal(world, RemoteError)
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        "Sat, 21 Nov 2026 99999999999999999999:15:44 UTC",
+        "Fri, 31 Dec 9999 23:59:59 -2359",
+        "Sat, 21 Nov 2026 09:15:44 +99999999999999999999",
+        "",
+    ],
+)
+def test_a_date_that_cannot_be_is_refused(world: World, date: str) -> None:
+    """Signed nonsense is an error of the server, not of ours."""
+    world.archive.publish(Date=date)
+
+    assert "lacks something or is malformed" in refusal(world, RemoteError)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "data"),
+    [
+        (".gz", b"\x1f\x8b\x08" + b"\xff" * 30),
+        (".gz", b"nothing of the kind"),
+        (".xz", b"\xfd7zXZ\x00" + b"\xff" * 30),
+        (".bz2", b"BZh9" + b"\xff" * 30),
+        ("", b"Package: x\nVersion: 1\nArchitecture: amd64\n"),
+        ("", b"Package: x\nArchitecture: amd64\nVersion: " + b"1" * 5000
+         + b"\nFilename: x\nSize: 1\nSHA256: 0\n"),
+        ("", b"\xff\xfe"),
+    ],
+)  # fmt: skip
+def test_what_is_no_index_is_refused(suffix: str, data: bytes) -> None:
+    """Its hash was right, so the repository itself is broken."""
+    with pytest.raises(RemoteError, match="index: is not a package index"):
+        index.parse(data, suffix=suffix, architecture="amd64", where="index")
 
 
 def test_unsigned_state_is_never_cached(world: World) -> None:
