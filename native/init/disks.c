@@ -119,6 +119,7 @@ static bool find_on_disk(const char *disk, const uint8_t *root_hash, struct slot
 		return false;
 	}
 	slot->letter = slot_letter(&gpt, root);
+	find_machine_id(&gpt, slot->machine_id);
 	last_problem = "the kernel does not know the partitions that the GPT has";
 	return find_device(disk, root, (uint32_t)block, &slot->root) &&
 	       find_device(disk, verity, (uint32_t)block, &slot->verity);

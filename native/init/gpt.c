@@ -106,6 +106,14 @@ static void copy_guid(uint8_t *to, const uint8_t *from)
 		to[i] = from[order[i]];
 }
 
+/* UTF-16, little-endian, ended by a NUL or by the end of the field. */
+static void copy_name(char *to, const uint8_t *from)
+{
+	for (size_t i = 0; i < NAME_UNITS && (from[2 * i] || from[2 * i + 1]); i++)
+		*to++ = (char)(from[2 * i + 1] || from[2 * i] > 0x7e ? '?' : from[2 * i]);
+	*to = '\0';
+}
+
 static const char *parse_table(const uint8_t *table, const struct header *header, struct gpt *gpt)
 {
 	static const uint8_t unused[GUID_BYTES];
@@ -124,6 +132,7 @@ static const char *parse_table(const uint8_t *table, const struct header *header
 		partition->first = get64(raw + 32);
 		partition->last = get64(raw + 40);
 		partition->number = i + 1;
+		copy_name(partition->name, raw + 56);
 		if (partition->first < header->first_usable || partition->first > partition->last ||
 		    partition->last > header->last_usable)
 			return "GPT: a partition is outside the usable blocks";

@@ -13,6 +13,7 @@
  * modules.c  kernel modules, always and by modalias
  * gpt.c      partition table, parsing only
  * disks.c    finds the two partitions
+ * identity.c which machine this is, where the firmware does not say
  * verity.c   superblock, parsing only
  * dm.c       device mapper
  * root.c     mounts and the switch to the root
@@ -29,6 +30,7 @@
 #define HASH_DIGITS (2 * HASH_BYTES)
 #define GUID_BYTES 16
 #define BLOCK_BYTES 4096
+#define ID_DIGITS 32 /* of a machine id, see machine-id(5) */
 
 /* ---- main.c ---- */
 
@@ -73,6 +75,8 @@ void load_modules_for_devices(void);
 
 /* ---- gpt.c ---- */
 
+#define NAME_UNITS 36
+
 /* A partition that uses at least one block. GUIDs are in the order in which they are written as text. */
 struct partition {
 	uint8_t type[GUID_BYTES];
@@ -80,6 +84,7 @@ struct partition {
 	uint64_t first; /* logical blocks */
 	uint64_t last;
 	unsigned number; /* from 1, as the kernel counts */
+	char name[NAME_UNITS + 1]; /* with '?' for what is not ASCII */
 };
 
 #define MAX_PARTITIONS 128
@@ -109,10 +114,23 @@ struct slot {
 	struct device root;
 	struct device verity;
 	char letter; /* 'a' for the first root partition of the disk, 'b' for the second, … */
+	char machine_id[ID_DIGITS + 1]; /* that the disk remembers; may be empty */
 };
 
 /* Wait for the two partitions that belong to the root hash, on one disk. Fails after a time. */
 void find_slot(const uint8_t root_hash[HASH_BYTES], struct slot *slot);
+
+/* ---- identity.c ---- */
+
+/*
+ * Copy the machine id that the first start left in the data partition's name
+ * (repart.d/50-data.conf); an empty text if there is none.
+ */
+void find_machine_id(const struct gpt *gpt, char id[ID_DIGITS + 1]);
+/* Whether the text is a UUID that can tell machines apart, as systemd sees it. */
+bool is_unique(const char *uuid);
+/* Whether systemd will get the machine id from the firmware. */
+bool firmware_has_id(void);
 
 /* ---- verity.c ---- */
 

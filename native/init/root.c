@@ -40,29 +40,41 @@ void mount_kernel_filesystems(void)
 	mount_at("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
 }
 
-/*
- * /etc is writable until the next start. Its upper half lives in a tmpfs of
- * its own, which is unmounted as soon as the overlay holds it: nobody can
- * reach it but through /etc.
- */
-static void mount_etc(void)
-{
-	make_directory(UPPER, 0700);
-	mount_at("etc", UPPER, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700,size=32m");
-	make_directory(UPPER "/etc", 0755);
-	make_directory(UPPER "/work", 0700);
-	mount_at("etc", ROOT "/etc", "overlay", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-		 "lowerdir=" ROOT "/etc,upperdir=" UPPER "/etc,workdir=" UPPER "/work");
-	if (umount2(UPPER, MNT_DETACH) != 0)
-		fail("cannot detach %s: %m", UPPER);
-}
-
 static void write_file(const char *path, const char *data, size_t length)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 
 	if (fd < 0 || write(fd, data, length) != (ssize_t)length || close(fd) != 0)
 		fail("cannot write %s: %m", path);
+}
+
+/* systemd asks the firmware only if this file is empty. */
+static void write_machine_id(const char *id)
+{
+	char text[ID_DIGITS + 2];
+
+	if (!print_to(text, sizeof(text), "%s\n", id))
+		fail("the machine id is too long");
+	write_file(UPPER "/etc/machine-id", text, strlen(text));
+}
+
+/*
+ * /etc is writable until the next start. Its upper half lives in a tmpfs of
+ * its own, which is unmounted as soon as the overlay holds it: nobody can
+ * reach it but through /etc.
+ */
+static void mount_etc(const struct slot *slot)
+{
+	make_directory(UPPER, 0700);
+	mount_at("etc", UPPER, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700,size=32m");
+	make_directory(UPPER "/etc", 0755);
+	make_directory(UPPER "/work", 0700);
+	if (slot->machine_id[0] != '\0' && !firmware_has_id())
+		write_machine_id(slot->machine_id);
+	mount_at("etc", ROOT "/etc", "overlay", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+		 "lowerdir=" ROOT "/etc,upperdir=" UPPER "/etc,workdir=" UPPER "/work");
+	if (umount2(UPPER, MNT_DETACH) != 0)
+		fail("cannot detach %s: %m", UPPER);
 }
 
 /* sd-stub leaves the signed TPM policy of the UKI here; systemd looks for it in /run. */
@@ -106,7 +118,7 @@ void mount_root(const struct slot *slot, const struct options *options)
 
 	make_directory(ROOT, 0755);
 	mount_at(DEVICE, ROOT, "erofs", MS_RDONLY | MS_NODEV | MS_NOSUID, NULL);
-	mount_etc();
+	mount_etc(slot);
 	make_directory("/run", 0755);
 	/* As systemd would mount it (src/shared/mount-setup.c). */
 	mount_at("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV | MS_STRICTATIME,

@@ -5,6 +5,7 @@
  *   parsers gpt BLOCK FILE…
  *   parsers superblock ROOT_BYTES VERITY_BYTES FILE…
  *   parsers cmdline FILE…
+ *   parsers uuid FILE…
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -39,6 +40,7 @@ static const void *guarded(const void *data, size_t length)
 static void try_gpt(const char *path, uint32_t block)
 {
 	static struct gpt gpt;
+	char id[ID_DIGITS + 1];
 	struct stat status;
 	const char *wrong;
 	int fd = open(path, O_RDONLY);
@@ -61,6 +63,9 @@ static void try_gpt(const char *path, uint32_t block)
 		print_hex(partition->id, GUID_BYTES);
 		putchar(' ');
 	}
+	find_machine_id(&gpt, id);
+	if (id[0] != '\0')
+		printf("machine %s", id);
 	putchar('\n');
 }
 
@@ -101,6 +106,14 @@ static void try_cmdline(const char *path)
 	       options.has_panic ? "" : "default", options.panic, wrong ? wrong : "good");
 }
 
+static void try_uuid(const char *path)
+{
+	static char text[64];
+	ssize_t length = read_file(path, text, sizeof(text));
+
+	printf("%s\n", length >= 0 && is_unique(guarded(text, (size_t)length + 1)) ? "unique" : "no");
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 3 && strcmp(argv[1], "gpt") == 0)
@@ -113,6 +126,9 @@ int main(int argc, char **argv)
 	else if (argc > 2 && strcmp(argv[1], "cmdline") == 0)
 		for (int i = 2; i < argc; i++)
 			try_cmdline(argv[i]);
+	else if (argc > 2 && strcmp(argv[1], "uuid") == 0)
+		for (int i = 2; i < argc; i++)
+			try_uuid(argv[i]);
 	else
 		return 2;
 	return 0;

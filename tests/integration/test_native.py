@@ -49,7 +49,7 @@ def parsers(compiler: Tools, tmp_path_factory: pytest.TempPathFactory) -> Parser
     folder = tmp_path_factory.mktemp("parsers")
     program = folder / "parsers"
     init = native.sources() / "init"
-    files = [init / name for name in ("files.c", "cmdline.c", "gpt.c", "verity.c")]
+    files = [init / name for name in ("files.c", "cmdline.c", "gpt.c", "identity.c", "verity.c")]
     native.compile_init(
         program, files=[native.sources() / "test" / "parsers.c", *files], arch=AMD64,
         tools=compiler, options=["-fsanitize=undefined", "-fsanitize-trap=all"],
@@ -116,6 +116,41 @@ def test_backup_table_is_used_where_the_primary_is_damaged(parsers: Parsers) -> 
     no_rows = good[:1024] + b"\xff" * 512 + good[1536:]
 
     assert parsers("gpt", "512", inputs=[no_header, no_rows]) == [ROWS, ROWS]
+
+
+@pytest.mark.parametrize(
+    ("label", "found"),
+    [
+        ("data0123456789abcdef0123456789abcdef", "machine 0123456789abcdef0123456789abcdef"),
+        ("data", ""),
+        ("data0123456789abcdef0123456789abcde", ""),
+        ("data0123456789ABCDEF0123456789ABCDEF", ""),
+        ("data0123456789abcdef0123456789abcde/", ""),
+        ("data0123456789abcdef0123456789abcde\u0131", ""),
+        ("data" + "0" * 32, ""),
+        ("data" + "f" * 32, ""),
+        ("\uffff" * 36, ""),
+    ],
+)
+def test_machine_id_is_read_from_the_data_partition(
+    parsers: Parsers, label: str, found: str
+) -> None:
+    """Only a name that systemd wrote is one: what it says becomes a file in /etc."""
+    row = gpt.Partition(type=ROOT_TYPE, id=ROOT, first=40, last=79, label=label)
+
+    (answer,) = parsers("gpt", "512", inputs=[gpt.disk([row])])
+
+    assert answer == f"1:40-79:{ROOT_TYPE.hex}:{ROOT.hex} {found}"
+
+
+def test_a_uuid_that_many_machines_have_is_none(parsers: Parsers) -> None:
+    """What systemd does not take from the firmware is not counted on here."""
+    texts = ["4c4c4544-0042-3510-8059-B3C04F4D3532\n", f"{uuid.UUID(int=0)}\n"]
+    texts += [f"{uuid.UUID(int=(1 << 128) - 1)}\n", "", "Not Settable\n", "4c4c4544-0042-3510\n"]
+
+    answers = parsers("uuid", inputs=[text.encode() for text in texts])
+
+    assert answers == ["unique", *["no"] * 5]
 
 
 def one_copy(head: bytes, rows: bytes) -> bytes:
