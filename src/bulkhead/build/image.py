@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from bulkhead.build import erofs, initrd, licences, report, root, steps, uki, verity
+from bulkhead.build import erofs, groups, initrd, licences, report, root, steps, uki, verity
 from bulkhead.build.complete import modules
 from bulkhead.build.debian.deb import Package
 from bulkhead.build.keys import Keys
@@ -57,12 +57,15 @@ def make(out: Path, inputs: Inputs, *, tools: Tools, cache: Path, progress: Prog
     variant, arch = inputs.resolved.variant, inputs.arch
     with progress.task("choosing files"):
         kernel = root.kernel(inputs.packages["kernel"], tools=tools, cache=cache)
+        chosen = groups.choose(inputs.resolved)
         agent = root.agent(
-            inputs.resolved, inputs.packages["agent"], arch=arch, tools=tools, cache=cache
-        )
+            inputs.resolved, inputs.packages["agent"], arch=arch, chosen=chosen, tools=tools,
+            cache=cache,
+        )  # fmt: skip
         tree = root.root(
             inputs.resolved, inputs.packages["host"], arch=arch, kernel=kernel, agent=agent,
-            version=inputs.version, files_from_elsewhere=inputs.files, preload=inputs.preload, tools=tools, cache=cache,
+            chosen=chosen, version=inputs.version, files_from_elsewhere=inputs.files,
+            preload=inputs.preload, tools=tools, cache=cache,
         )  # fmt: skip
     with progress.task("making the root file system"):
         erofs.make(

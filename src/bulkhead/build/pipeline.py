@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 import bulkhead
-from bulkhead.build import image, outputs, packages, preload, steps, tools, variants
+from bulkhead.build import groups, image, outputs, packages, preload, steps, tools, variants
 from bulkhead.build.debian import download, lockfile
 from bulkhead.build.keys import Keys
 from bulkhead.build.keys import load as load_keys
@@ -113,6 +113,7 @@ def plan(
     cache = cache or cache_dir()
     outputs.check_formats(formats)
     resolved = variants.load(name_or_path)
+    groups.choose(resolved)  # wrong settings are found before anything is downloaded
     lock = lock or packages.current_lock(
         resolved.lock_path, variants.request(resolved, arch), locked=locked,
         hint="run: bulkhead lock", cache=cache, progress=progress,
@@ -195,6 +196,11 @@ def _fingerprints(resolved: Resolved) -> dict[str, str]:
         found |= {
             f"rootfs/{number}/{name}": digest
             for name, digest in steps.file_fingerprints(Path(folder)).items()
+        }
+    for own in groups.folders(resolved.variant.settings_groups):
+        found |= {
+            f"settings/{own.name}/{name}": digest
+            for name, digest in steps.file_fingerprints(own).items()
         }
     return found | preload.fingerprints(resolved.variant.preload)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from bulkhead.build import steps
+from bulkhead.build import groups, steps
 from bulkhead.build.complete import (
     accounts,
     bytecode,
@@ -22,9 +22,10 @@ from bulkhead.build.complete import (
     units,
 )
 from bulkhead.build.debian.deb import Package
+from bulkhead.build.groups import Chosen
 from bulkhead.build.select import Selection, merged
 from bulkhead.build.tools import Tools
-from bulkhead.build.tree import Kind, Tree, file, file_from
+from bulkhead.build.tree import Kind, Tree, file_from
 from bulkhead.build.variants import Resolved
 from bulkhead.lib.dirs import repository_root
 from bulkhead.model.arch import Architecture
@@ -32,7 +33,6 @@ from bulkhead.model.errors import UserError
 
 AGENT_ROOT = "usr/lib/bulkhead/agent"
 PRELOADED = "usr/lib/bulkhead/images"
-DEFAULTS = "usr/share/bulkhead/defaults.json"
 # The parts of this package that run on a node (see ARCHITECTURE.md, "Who may import whom").
 AGENT_PARTS = ("model", "lib", "render", "host")
 
@@ -83,6 +83,7 @@ def root(
     arch: Architecture,
     kernel: Kernel,
     agent: Tree,
+    chosen: Chosen,
     version: str,
     files_from_elsewhere: Mapping[str, Path],
     preload: Mapping[str, Path],
@@ -97,6 +98,7 @@ def root(
         arch: the architecture.
         kernel: whose modules go in.
         agent: the agent tree, which is placed at `AGENT_ROOT`.
+        chosen: the settings, of which the defaults are in `/etc` from the start.
         version: of the image.
         files_from_elsewhere: the variant's single files, by path.
         preload: archives of container images, by the file name that they get.
@@ -119,12 +121,9 @@ def root(
         tree.put(item.path, file_from(source, mode=int(item.mode, 8), origin=item.url))
     for name, archive in preload.items():
         tree.put(f"{PRELOADED}/{name}", file_from(archive, origin="container images"))
-    if variant.settings:
-        encoded = msgspec.json.encode(variant.settings, order="sorted")
-        tree.put(DEFAULTS, file(encoded + b"\n"))
     files.write_skeleton(tree)
     _join_certificates(tree)
-    settings.write(tree, variant.settings)
+    settings.write(tree, chosen.defaults)
     wanted = variant.kernel
     # The initrd's modules too: whoever asks for one that is loaded already must find it.
     names = (*wanted.initrd_modules, *wanted.storage_modules, *wanted.modules)
@@ -157,16 +156,21 @@ def agent(
     packages: Mapping[str, Package],
     *,
     arch: Architecture,
+    chosen: Chosen,
     tools: Tools,
     cache: Path,
 ) -> Tree:
-    """Make the agent tree: CPython, its libraries, and the parts of Bulkhead that run on a node."""
+    """Make the agent tree: CPython, its libraries, and the parts of Bulkhead that run on a node.
+
+    What they know of the variant's settings, `chosen`, is in it too.
+    """
     variant = resolved.variant
     selection = Selection(arch, variant.rules)
     selection.add(packages, _names(variant.packages.agent))
     selection.close(())
     tree = selection.tree
     _add_own_code(tree)
+    groups.place(tree, chosen)
     bytecode.compile_tree(tree, tools=tools, cache=cache)
     files.write_skeleton(tree)
     for path in ("boot", "efi", "home", "mnt", "root", "srv"):

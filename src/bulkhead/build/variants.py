@@ -7,12 +7,11 @@ variants share are `image/variants/shared/NAME.toml`.
 
 from __future__ import annotations
 
-import re
-import tomllib
 from pathlib import Path
 
 import msgspec
 
+from bulkhead.build import tomlfile
 from bulkhead.build.debian.locking import Request
 from bulkhead.lib import suggest
 from bulkhead.lib.dirs import repository_root
@@ -20,6 +19,8 @@ from bulkhead.model.arch import Architecture
 from bulkhead.model.errors import UserError
 from bulkhead.model.lock import LockedFile
 from bulkhead.model.repository import DIRECTORY_PREFIX, Repository
+from bulkhead.model.settings import keys
+from bulkhead.model.settings.keys import Settings
 from bulkhead.model.variant import Variant
 
 
@@ -62,8 +63,12 @@ def load(name_or_path: str) -> Resolved:
     chain: list[tuple[Path, Variant]] = []
     _collect(_find(name_or_path, beside=None), chain, ())
     joined: dict[str, object] = {}
+    settings: Settings = {}
     for path, variant in chain:
         joined = _join(joined, msgspec.to_builtins(_absolute(variant, path.parent)), path)
+        # As on a node: a list replaces one. Two name servers are a choice, not an addition.
+        settings = keys.merge(settings, variant.settings)
+    joined["settings"] = settings
     own_path, own = chain[-1]
     joined["inherit"] = []
     joined["name"] = own.name or own_path.parent.name
@@ -143,75 +148,7 @@ def read(path: Path) -> Variant:
         UserError: unreadable, not TOML, or a key that is unknown or has a
             wrong value; with file and line.
     """
-    try:
-        text = path.read_text()
-        data = tomllib.loads(text)
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"is not TOML: {error}", where=str(path)) from error
-    _check_keys(data, Variant, text, path, ())
-    try:
-        return msgspec.convert(data, Variant)
-    except msgspec.ValidationError as error:
-        what, _, at = str(error).partition(" - at ")
-        keys = tuple(re.findall(r"[\w-]+", at))
-        raise UserError(
-            f"{'.'.join(keys)}: {what[0].lower()}{what[1:]}", where=_line(text, path, keys)
-        ) from error
-
-
-def _check_keys(
-    data: dict[str, object],
-    kind: type[msgspec.Struct],
-    text: str,
-    path: Path,
-    above: tuple[str, ...],
-) -> None:
-    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
-    for key, value in data.items():
-        if key not in fields:
-            raise UserError(
-                f"unknown key {'.'.join((*above, key))!r}", where=_line(text, path, (*above, key)),
-                hint=suggest.hint(key, fields) or f"known here: {', '.join(sorted(fields))}",
-            )  # fmt: skip
-        for name, inner, inner_kind in _tables(value, fields[key].type):
-            _check_keys(inner, inner_kind, text, path, (*above, key, *name))
-
-
-def _tables(
-    value: object, kind: object
-) -> list[tuple[tuple[str, ...], dict[str, object], type[msgspec.Struct]]]:
-    """Return the tables inside a value of a declared type: further keys, table, its type."""
-    candidates = [kind, *getattr(kind, "__args__", ())]
-    struct = next(
-        (c for c in candidates if isinstance(c, type) and issubclass(c, msgspec.Struct)), None
-    )
-    if struct is None:
-        return []
-    if isinstance(value, list):
-        return [((), item, struct) for item in value if isinstance(item, dict)]
-    if isinstance(value, dict):
-        if getattr(kind, "__origin__", None) is dict:
-            return [((k,), item, struct) for k, item in value.items() if isinstance(item, dict)]
-        return [((), value, struct)]
-    return []
-
-
-def _line(text: str, path: Path, keys: tuple[str, ...]) -> str:
-    """Return `file:line` of the last of `keys`, or the file where it cannot be told."""
-    section = ""
-    for number, line in enumerate(text.splitlines(), 1):
-        if head := re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line):
-            section = head[1]
-            found = section.split(".")[: len(keys)] == list(keys)
-        else:
-            key = re.match(r"""\s*["']?([\w-]+)["']?\s*[.=]""", line)
-            wanted = keys[-1] if keys else ""
-            found = key is not None and key[1] == wanted and section.split(".")[0] in (keys[0], "")
-        if found:
-            return f"{path}:{number}"
-    return str(path)
+    return tomlfile.read(path, Variant)
 
 
 def _absolute(variant: Variant, base: Path) -> Variant:
@@ -228,6 +165,9 @@ def _absolute(variant: Variant, base: Path) -> Variant:
         variant,
         repositories=repositories,
         rootfs=tuple(str((base / item).resolve()) for item in variant.rootfs),
+        settings_groups=tuple(
+            str((base / g).resolve()) if "/" in g else g for g in variant.settings_groups
+        ),
         preload=tuple(str((base / p).resolve()) if "/" in p else p for p in variant.preload),
     )
 

@@ -124,5 +124,8 @@ class Variant(_Table, frozen=True):
     """Container images that are in the system from the first boot: names of Bulkhead's own
     (`image/containers`), directories with an `image.toml`, or OCI archives, relative to the
     variant's file."""
+    settings_groups: tuple[str, ...] = ()
+    """Groups of settings that a node has: names of Bulkhead's own (see [settings](settings.md)), and
+    directories of the variant's own groups (`./settings/NAME`), relative to the variant's file."""
     settings: dict[str, object] = {}
-    """Default settings of a node, placed in `usr/share/bulkhead/defaults.json`."""
+    """Default settings of a node; they have to be right for its groups."""

@@ -189,8 +189,8 @@ def _check_present(value: dict[str, object], kind: Type, where: Where, *, comple
 def _check_list(
     value: Sequence[object], kind: Type, where: Where, *, complete: bool
 ) -> list[object]:
-    length = kind.length()
-    if length is not None and len(value) != length:
+    low, high = kind.lengths()
+    if not low <= len(value) <= high:
         what = f"expected {declared.describe(kind)}, got a list of {len(value)}"
         raise SettingsError(where, what)
     result = []

@@ -8,6 +8,7 @@ has no words for.
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Iterator
 from functools import cache
@@ -62,7 +63,11 @@ class Type:
             return "table"
         if origin is tuple:
             return "list"
-        return "text" if origin is Literal else _SHAPES[self.base]
+        if origin is Literal:
+            return "text"
+        if self.base not in _SHAPES:
+            raise TypeError(f"settings have no values of type {self.base!r}")
+        return _SHAPES[self.base]
 
     def inside(self, name: str) -> Type | None:
         """Return the type at a key of this table; None if there is no such key."""
@@ -84,10 +89,14 @@ class Type:
             return Type(arguments[0])
         return Type(arguments[index]) if index < len(arguments) else None
 
-    def length(self) -> int | None:
-        """Return how many items this list has; None if it may be any number."""
+    def lengths(self) -> tuple[int, float]:
+        """Return how many items this list has at least and at most."""
         arguments = get_args(self.base)
-        return None if arguments[-1] is Ellipsis else len(arguments)
+        if arguments[-1] is not Ellipsis:
+            return len(arguments), len(arguments)
+        low = max((meta.min_length or 0 for meta in self.metas), default=0)
+        high = min((meta.max_length for meta in self.metas if meta.max_length), default=math.inf)
+        return low, high
 
     def names(self) -> tuple[str, ...]:
         """Return the only texts that it can be; none if it may be others."""
@@ -153,6 +162,29 @@ def walk(kind: Type, above: Key) -> Iterator[tuple[Key, Type]]:
             yield from walk(inner, (*above, name))
 
 
+def require_sound(kind: Type) -> None:
+    """Refuse types that this module or msgspec cannot judge values by.
+
+    A union of a text and a list that both have rules makes msgspec 0.22 read
+    foreign memory.
+
+    Raises:
+        TypeError: there is such a type in it; the text says which.
+    """
+    shapes = {choice.shape for choice in kind.choices}
+    ruled = any(meta.pattern or meta.max_length for c in kind.choices for meta in c.metas)
+    if {"list", "text"} <= shapes and ruled:
+        raise TypeError(f"a text with rules beside a list: {kind.declared}")
+    for choice in kind.choices:
+        if is_struct(choice.base):
+            for field in fields(choice.base).values():
+                require_sound(field)
+        elif choice.shape in ("list", "table"):
+            for inner in get_args(choice.base):
+                if inner is not Ellipsis:
+                    require_sound(Type(inner))
+
+
 def describe(kind: Type) -> str:
     """Return what a value of a type is, as errors say it after "expected"."""
     if (says := kind.mark("says")) is not None:
@@ -165,7 +197,7 @@ def describe(kind: Type) -> str:
         return f"{', '.join(some)} or {last}" if some else last
     if kind.shape == "list":
         if arguments[-1] is Ellipsis:
-            return f"a list, each item {describe(Type(arguments[0]))}"
+            return f"a list{_length(kind)}, each item {describe(Type(arguments[0]))}"
         return "a list of " + " and ".join(describe(Type(item)) for item in arguments)
     return _WORDS.get(kind.shape, f"a {kind.shape}".replace("a text", "text")) + _bounds(kind)
 
@@ -178,6 +210,14 @@ def _bounds(kind: Type) -> str:
     if low is not None:
         return f" of at least {low}"
     return "" if high is None else f" of at most {high}"
+
+
+def _length(kind: Type) -> str:
+    low = next((meta.min_length for meta in kind.metas if meta.min_length), None)
+    high = next((meta.max_length for meta in kind.metas if meta.max_length), None)
+    return ("" if low is None else f" of at least {low}") + (
+        "" if high is None else f" of at most {high}"
+    )
 
 
 def _without_none(kind: object) -> tuple[object, ...] | None:

@@ -73,6 +73,14 @@ def _octets(text: str) -> bytes | None:
         return None
 
 
+_LINE = r"[^\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]*"
+
+
+def is_line(text: str) -> bool:
+    """Tell whether a text is one line, without NUL and its like."""
+    return re.fullmatch(_LINE, text) is not None
+
+
 def is_base64(text: str) -> bool:
     """Tell whether a text is base64 without anything else in it."""
     return _octets(text) is not None
@@ -140,7 +148,7 @@ def is_image(text: str) -> bool:
     from bulkhead.model.reference import normalize
 
     try:
-        return bool(normalize(text))
+        return len(text) <= 255 and bool(normalize(text))
     except UserError:
         return False
 
@@ -149,10 +157,8 @@ _LABEL = r"[0-9a-z](?:[0-9a-z-]{0,61}[0-9a-z])?"
 _WIDE_LABEL = r"[0-9A-Za-z_](?:[0-9A-Za-z_-]{0,61}[0-9A-Za-z_])?"
 SEMVER = r"(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*)){2}(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?"
 
-# Line ends as Unicode has them, and NUL and its like, which no file of settings can hold.
-SingleLine = Annotated[
-    str, rule("one line of text", pattern=r"[^\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]*")
-]
+# Without line ends as Unicode has them, and NUL and its like, which no file of settings can hold.
+SingleLine = Annotated[str, rule("one line of text", pattern=_LINE)]
 Identifier = Annotated[
     str, rule("letters, digits and dashes, at most 76 of them", pattern=r"[A-Za-z0-9-]{1,76}")
 ]
@@ -208,9 +214,11 @@ BootConfigKey = Annotated[
 ]  # fmt: skip
 BootConfigValue = Annotated[
     str,
-    rule("printable ASCII without both kinds of quotes",
-         pattern=r"(?!.*'.*\")(?!.*\".*')[\x20-\x7e]*"),
-]  # fmt: skip
+    rule(
+        "printable ASCII without both kinds of quotes",
+        pattern=r"[\x20\x21\x23-\x7e]*|[\x20-\x26\x28-\x7e]*",
+    ),
+]
 InterfaceName = Annotated[
     str,
     rule("the name of a network interface, at most 15 characters",
