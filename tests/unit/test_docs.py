@@ -19,6 +19,7 @@ from bulkhead.cli.main import COMMANDS
 from bulkhead.cli.main import bulkhead as program
 from bulkhead.lib.dirs import repository_root
 from bulkhead.model import variant
+from tests.support import settings_page
 
 ROOT = repository_root()
 DOCS = ROOT / "docs"
@@ -86,11 +87,20 @@ def plain_type(annotation: str) -> str:
     return plain.get(text, text.lower() if text.isidentifier() else f"`{text}`")
 
 
-@pytest.mark.parametrize("name", ["commands", "variants"])
+HOW_TO = DOCS / "how-to" / "add-settings.md"
+PAGES_MADE = {
+    "commands.md": commands_page,
+    "variants.md": variants_page,
+    "settings.md": lambda: settings_page.page(NOTE),
+    "settings.schema.json": settings_page.schema,
+}
+
+
+@pytest.mark.parametrize("name", PAGES_MADE)
 def test_generated_pages_are_up_to_date(name: str) -> None:
     """The reference is made from what the program itself knows."""
-    made = {"commands": commands_page, "variants": variants_page}[name]()
-    path = DOCS / "reference" / f"{name}.md"
+    made = PAGES_MADE[name]()
+    path = DOCS / "reference" / name
     if os.environ.get("BULKHEAD_WRITE_DOCS"):
         path.write_text(made)
 
@@ -122,3 +132,21 @@ def test_every_command_that_a_page_shows_exists() -> None:
     ]
 
     assert wrong == []
+
+
+def test_files_that_a_page_shows_are_what_it_shows() -> None:
+    """A block below a file's name and a colon is that file's content."""
+    wrong = [
+        f"{page.relative_to(ROOT)}: {name}"
+        for page in PAGES
+        for name, block in re.findall(
+            r"^`((?:tests|docs)/[\w./-]+)`[^\n]*:\n\n```\w*\n(.*?)^```$",
+            page.read_text(),
+            re.MULTILINE | re.DOTALL,
+        )
+        if block != (ROOT / name).read_text()
+    ]
+    shown = len(re.findall(r"^`tests/data/variants/logger/", HOW_TO.read_text(), re.MULTILINE))
+
+    assert wrong == []
+    assert shown == 5
