@@ -73,10 +73,10 @@ class Api:
         self.places = Places(
             settings=directory / "settings", run=directory / "run", shipped=directory / "shipped",
             os_release=directory / "os-release", apply=directory / "apply.sock",
-            applied=directory / "result.json", reboot=directory / "reboot.sock",
+            applied=directory / "applied" / "result.json", reboot=directory / "reboot.sock",
             containers=directory / "containers.sock",
         )  # fmt: skip
-        for path in (self.places.run, self.places.shipped):
+        for path in (self.places.run, self.places.shipped, self.places.applied.parent):
             path.mkdir(exist_ok=True)
         self.places.os_release.write_text(OS_RELEASE)
         shipped = self.places.shipped
