@@ -99,9 +99,11 @@ def test_a_second_up_says_where_the_machine_answers(machine: Machine) -> None:
 def test_nobody_reaches_the_agent_without_the_token(machine: Machine, record: state.Record) -> None:
     """The port is open to every user of the workstation; the agent is not."""
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(f"{machine.status['api']}/v1/containers")
+        urllib.request.urlopen(f"{machine.status['containers']}/v1/containers")
     with refused.value as answer:
         code = answer.code
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(f"{machine.status['api']}/settings")
 
     assert record.process is not None
     command_line = Path(f"/proc/{record.process.pid}/cmdline").read_text()

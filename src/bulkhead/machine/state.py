@@ -22,7 +22,9 @@ from bulkhead.model.errors import HostError, UserError
 
 DEFAULT_NAME = "bulkhead"
 CHANNEL_PORT = 7433
-"""Where the agent listens in a machine that has a channel token."""
+"""Where the container service listens in a machine that has a channel token."""
+API_PORT = 7434
+"""Where the node's API does."""
 TOKEN_CREDENTIAL = "bulkhead.channel-token"  # noqa: S105  # its name, not its value
 LOOPBACK = "127.0.0.1"
 
@@ -55,9 +57,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         """Tell whether QEMU runs."""
         return self.process is not None and process.is_alive(self.process)
 
-    def channel(self) -> Channel:
-        """Return how the machine's agent is reached."""
-        return Channel(host=LOOPBACK, port=self.host_port(CHANNEL_PORT), token=self.token)
+    def channel(self, guest_port: int = CHANNEL_PORT) -> Channel:
+        """Return how one of the machine's services is reached.
+
+        Raises:
+            UserError: its port is not forwarded, as in a machine of an older Bulkhead.
+        """
+        return Channel(host=LOOPBACK, port=self.host_port(guest_port), token=self.token)
 
     def host_port(self, guest_port: int) -> int:
         """Return the workstation's port that leads to a port of the guest.
@@ -68,7 +74,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         for forward in self.spec.forwards:
             if forward.guest_port == guest_port:
                 return forward.host_port
-        raise UserError(f"port {guest_port} of machine {self.spec.name!r} is not forwarded")
+        raise UserError(
+            f"port {guest_port} of machine {self.spec.name!r} is not forwarded",
+            hint="stop and start it again: bulkhead down, bulkhead up",
+        )
 
 
 def directory(name: str) -> Path:

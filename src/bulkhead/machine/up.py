@@ -58,7 +58,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     accelerator: str
     accelerator_reason: str
     api: str
-    """Address of the agent; `machine.json` in `directory` has the token."""
+    """Address of the node's API; `machine.json` in `directory` has the token."""
+    containers: str
+    """Address of the container service; the token is the same."""
     demo_url: str | None
     directory: str
     console: str
@@ -174,7 +176,9 @@ def describe(
         cpus=request.cpus,
         disks=(Disk(image=directory / _IMAGE, size=max(request.disk_size, disk.size)),),
         forwards=ports.choose(
-            dict.fromkeys((state.CHANNEL_PORT, demo.PORT, *(old.guest_port for old in known))),
+            dict.fromkeys(
+                (state.CHANNEL_PORT, state.API_PORT, demo.PORT, *(old.guest_port for old in known))
+            ),
             remembered=known,
         ),
         credentials=(state.TOKEN_CREDENTIAL,),
@@ -288,7 +292,6 @@ def _status(record: Record, *, already: bool, build_s: float, demo_s: float) -> 
     if record.slot is None and (slot := launch.running_slot(directory)):
         record = msgspec.structs.replace(record, slot=slot)
         state.write(record)
-    channel = record.channel()
     return Status(
         name=record.spec.name,
         variant=record.variant,
@@ -297,7 +300,8 @@ def _status(record: Record, *, already: bool, build_s: float, demo_s: float) -> 
         root_hash=record.root_hash,
         accelerator=record.spec.accelerator.value,
         accelerator_reason=record.accelerator_reason,
-        api=f"http://{channel.host}:{channel.port}",
+        api=_url(record, state.API_PORT),
+        containers=_url(record, state.CHANNEL_PORT),
         demo_url=demo.url(record) if record.demo else None,
         directory=str(directory),
         console=str(directory / files.CONSOLE_LOG),
@@ -306,6 +310,11 @@ def _status(record: Record, *, already: bool, build_s: float, demo_s: float) -> 
         ready_s=record.ready_after_s,
         demo_s=demo_s,
     )
+
+
+def _url(record: Record, guest_port: int) -> str:
+    channel = record.channel(guest_port)
+    return f"http://{channel.host}:{channel.port}"
 
 
 def summary(status: Status) -> list[tuple[str, str]]:

@@ -27,7 +27,10 @@ def remember(name: str, *, running: bool = True) -> state.Record:
         boot=Firmware(),
         accelerator=Accelerator.TCG,
         disks=(Disk(image=Path("/images/one.raw")),),
-        forwards=(Forward(host_port=40001, guest_port=state.CHANNEL_PORT),),
+        forwards=(
+            Forward(host_port=40001, guest_port=state.CHANNEL_PORT),
+            Forward(host_port=40002, guest_port=state.API_PORT),
+        ),
     )
     record = state.Record(
         spec=spec,
@@ -60,6 +63,8 @@ def test_finds_the_only_running_machine() -> None:
     remember("stopped", running=False)
 
     assert state.channel() == Channel(host="127.0.0.1", port=40001, token="secret")
+    api = state.find().channel(state.API_PORT)
+    assert api == Channel(host="127.0.0.1", port=40002, token="secret")
 
 
 def test_prefers_the_default_among_several() -> None:

@@ -25,6 +25,7 @@ STATUS = Status(
     accelerator="tcg",
     accelerator_reason="there is no /dev/kvm",
     api="http://127.0.0.1:40001",
+    containers="http://127.0.0.1:40003",
     demo_url="http://127.0.0.1:40002/",
     directory="/state",
     console="/state/console.log",
