@@ -161,6 +161,13 @@ class CommitQuery(_Strict, frozen=True, kw_only=True):
     on_failure: OnFailure = "keep"
 
 
+class SettingsQuery(_Strict, frozen=True, kw_only=True):
+    """Which settings are wanted; all without it."""
+
+    prefix: str | None = None
+    """The beginning of dotted names, which need not end at a dot."""
+
+
 class HistoryQuery(_Strict, frozen=True, kw_only=True):
     """How much of the history."""
 
@@ -216,8 +223,6 @@ class Committed(msgspec.Struct, frozen=True, kw_only=True):
     apply: ApplyResult
     rolled_back: bool = False
     """It could not be applied, and the settings before it were committed and applied again."""
-    reapplied: ApplyResult | None = None
-    """How that went."""
 
 
 class ApiHealth(msgspec.Struct, frozen=True, kw_only=True):

@@ -70,7 +70,8 @@ def endpoint(containers: Path = CONTAINERS) -> Callable[[WebSocket], Awaitable[N
             # A target that does not exist is no news; a service that does not answer is.
             if not isinstance(error, UserError):
                 log.exception("exec failed")
-            code, reason = protocol.ERROR, error.what + (f"; {error.hint}" if error.hint else "")
+            parts = (error.where, error.what + (f"; {error.hint}" if error.hint else ""))
+            code, reason = protocol.ERROR, ": ".join(part for part in parts if part)
         except WebSocketDisconnect:
             return
         with suppress(WebSocketDisconnect, RuntimeError):

@@ -8,7 +8,7 @@ from functools import partial
 from bulkhead import __version__
 from bulkhead.host.api.endpoint import Endpoint, of
 from bulkhead.host.api.node import Node
-from bulkhead.host.api.settings import NOTHING, full
+from bulkhead.host.api.settings import NOTHING, full, starting
 from bulkhead.host.serving import Peer
 from bulkhead.model.api import (
     PREFIX,
@@ -23,11 +23,12 @@ from bulkhead.model.api import (
     OwnTransaction,
     Plan,
     RollbackRequest,
+    SettingsQuery,
     UnsetRequest,
 )
 from bulkhead.model.apply import ApplyRequest, ApplyResult
 from bulkhead.model.history import Change, Commit
-from bulkhead.model.settings.keys import parse
+from bulkhead.model.settings.keys import Settings, parse
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,9 @@ class OwnService:
                summary="Make live settings take effect again, and say how that went."),
             of("GET", f"{PREFIX}/apply", self.applied, query=NoParameters, body=NOTHING,
                answer=ApplyResult, errors=(404,), summary="How it went the last time, boot included."),
+            of("GET", f"{PREFIX}/settings", self.settings, query=SettingsQuery, body=NOTHING,
+               answer=dict[str, object], errors=(400,),
+               summary="Settings in force, secrets hidden; all, or those that start with `prefix`."),
             of("GET", f"{PREFIX}/schema", self.schema, query=NoParameters, body=NOTHING,
                answer=dict[str, object], summary="JSON Schema of this node's settings."),
         ]  # fmt: skip
@@ -118,6 +122,12 @@ class OwnService:
         """Return the last result."""
         return self._node.applier.last()
 
+    async def settings(self, query: SettingsQuery, body: None, peer: Peer) -> Settings:
+        """Return what people may see of the settings."""
+        shown = self._node.groups.redact(await self._node.read(self._store.live))
+        prefix = query.prefix or ""
+        return starting(shown, prefix if prefix.startswith("settings.") else f"settings.{prefix}")
+
     async def schema(self, query: NoParameters, body: None, peer: Peer) -> dict[str, object]:
         """Return what may be set on this node."""
         return self._node.groups.json_schema()
@@ -131,8 +141,8 @@ class OwnService:
         if undone is None:
             log.error("commit %d is not rolled back: there is a newer one", commit.number)
             return Committed(commit=commit, apply=applied)
-        again = await self._node.applier.ask(ApplyRequest(action="apply", keys=commit.keys))
-        return Committed(commit=commit, apply=applied, rolled_back=True, reapplied=again)
+        await self._node.applier.ask(ApplyRequest(action="apply", keys=commit.keys))
+        return Committed(commit=commit, apply=applied, rolled_back=True)
 
     def _noting_the_newest(self, work: partial[Commit]) -> tuple[int, Commit]:
         """Return the number of the newest commit before some work, and the work's own."""

@@ -311,7 +311,7 @@ def test_a_dead_container_service_is_told(tmp_path: Path) -> None:
         code, reason = end(link)
 
     assert code == protocol.ERROR
-    assert reason.startswith("the service does not answer: ")
+    assert reason.startswith(f"{tmp_path / 'none'}: the service does not answer: ")
 
 
 @pytest.mark.slow

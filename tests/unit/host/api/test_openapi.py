@@ -117,6 +117,7 @@ REQUESTS: list[tuple[str, object, int]] = [
     ("POST /bulkhead/v1/apply", {"keys": None}, 200),
     ("GET /bulkhead/v1/apply", None, 200),
     ("GET /bulkhead/v1/schema", None, 200),
+    ("GET /bulkhead/v1/settings?prefix=motd", None, 200),
     ("GET /bulkhead/v1/health", None, 200),
     ("GET /", None, 200),
     ("GET /?prefix=settings.motd", None, 200),
