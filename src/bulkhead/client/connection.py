@@ -6,7 +6,7 @@ import http.client
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +22,10 @@ CONNECT_S = 5.0
 PATIENCE_S = 2.0
 """How long a refused connection is tried again: the service may just be starting."""
 
+_MAY_PASS = (ConnectionError, FileNotFoundError, BlockingIOError, TimeoutError)
+"""What connecting to a service meets that is just starting."""
+_LONGEST_ERROR = 64 * 1024
+
 Body = bytes | Iterable[bytes]
 
 
@@ -33,14 +37,37 @@ class Conflict(UserError):
     """It is in a state in which this cannot be done (409)."""
 
 
+class Unprocessable(UserError):
+    """There is nothing to do it with: no pending settings, no such feature (422)."""
+
+
+class Busy(RemoteError):
+    """Something else is being done there; try again later (423, 503)."""
+
+    exit_code = 75
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer, whatever its status."""
+
+    status: int
+    media_type: str
+    body: bytes
+
+
 _ERRORS: Mapping[int, type[UserError] | type[RemoteError] | type[HostError]] = {
     400: UserError,
     401: RemoteError,
+    403: UserError,
     404: Missing,
     408: RemoteError,
     409: Conflict,
     413: UserError,
+    422: Unprocessable,
+    423: Busy,
     500: HostError,
+    503: Busy,
+    507: HostError,
 }
 
 
@@ -49,10 +76,15 @@ class Connection:
 
     Every call raises `UserError` (with `Missing` and `Conflict`), `HostError`
     or `RemoteError`, as the service says or as the way there fails.
+
+    Args:
+        where: the machine's channel, or a Unix socket.
+        hint: what to do when nobody answers there.
     """
 
-    def __init__(self, where: Channel | Path) -> None:
+    def __init__(self, where: Channel | Path, *, hint: str | None = None) -> None:
         self._where = where
+        self._hint = hint or "is it running? start it with `bulkhead up`"
 
     @property
     def name(self) -> str:
@@ -77,11 +109,11 @@ class Connection:
             try:
                 return self._connect()
             except OSError as error:
-                if time.monotonic() > end:
+                if time.monotonic() > end or not isinstance(error, _MAY_PASS):
                     raise RemoteError(
                         f"the machine does not answer: {error.strerror or error}",
                         where=self.name,
-                        hint="is it running? start it with `bulkhead up`",
+                        hint=self._hint,
                     ) from error
                 time.sleep(0.1)
 
@@ -118,42 +150,74 @@ class Connection:
                 hint="this program and the machine may be of different versions",
             ) from error
 
+    def send(self, method: str, path: str, body: bytes | None = None) -> Answer:
+        """Send a request as it is; return the answer, whatever its status."""
+        with self._request(method, path, body, timeout_s=None) as response:
+            kind = response.headers.get_content_type()
+            return Answer(status=response.status, media_type=kind, body=response.read())
+
     @contextmanager
     def open(
         self, method: str, path: str, *, body: Body | None = None, timeout_s: float | None = None
     ) -> Iterator[http.client.HTTPResponse]:
         """Send a request; yield the answer, whose body has not been read."""
-        connection = http.client.HTTPConnection(self.authority)
-        connection.sock = self.connect()
-        connection.sock.settimeout(timeout_s)
-        try:
-            headers = self.headers() | {"Content-Type": "application/json"}
-            connection.request(
-                method, path, body=body, headers=headers,
-                encode_chunked=body is not None and not isinstance(body, bytes),
-            )  # fmt: skip
-            response = connection.getresponse()
+        with self._request(method, path, body, timeout_s=timeout_s) as response:
             if response.status >= 400:
-                raise _error(response.status, response.read())
+                raise _error(response)
             yield response
-        except TimeoutError as error:
-            raise RemoteError(
-                f"the machine did not answer within {timeout_s:g} s", where=f"{method} {path}"
-            ) from error
-        except (OSError, http.client.HTTPException) as error:
-            raise RemoteError(
-                f"the connection to the machine broke: {error}", where=f"{method} {path}"
-            ) from error
-        finally:
-            connection.close()
+
+    @contextmanager
+    def _request(
+        self, method: str, path: str, body: Body | None, *, timeout_s: float | None
+    ) -> Iterator[http.client.HTTPResponse]:
+        with ExitStack() as stack:
+            try:
+                yield self._answered(stack, method, path, body, timeout_s)
+            except TimeoutError as error:
+                raise RemoteError(
+                    f"the machine did not answer within {timeout_s:g} s", where=f"{method} {path}"
+                ) from error
+            except (OSError, http.client.HTTPException) as error:
+                raise RemoteError(
+                    f"the connection to the machine broke: {str(error) or type(error).__name__}",
+                    where=f"{method} {path}", hint=self._hint,
+                ) from error  # fmt: skip
+
+    def _answered(
+        self, stack: ExitStack, method: str, path: str, body: Body | None, timeout_s: float | None
+    ) -> http.client.HTTPResponse:
+        """Send a request; ask again for a while where nobody has listened yet."""
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            connection = stack.enter_context(closing(http.client.HTTPConnection(self.authority)))
+            connection.sock = self.connect()
+            connection.sock.settimeout(timeout_s)
+            headers = self.headers() | {"Content-Type": "application/json"}
+            try:
+                connection.request(
+                    method, path, body=body, headers=headers,
+                    encode_chunked=body is not None and not isinstance(body, bytes),
+                )  # fmt: skip
+                return connection.getresponse()
+            except ConnectionError:
+                # QEMU accepts connections to a port that nobody listens at in the machine, and
+                # then closes them. Only what changes nothing can be asked for twice.
+                if method != "GET" or time.monotonic() > end:
+                    raise
+                time.sleep(0.1)
 
 
-def _error(status: int, body: bytes) -> UserError | RemoteError | HostError:
+def _error(response: http.client.HTTPResponse) -> UserError | RemoteError | HostError:
+    """Return the error that an answer tells of: Bottlerocket's endpoints tell it as plain text."""
+    body = response.read(_LONGEST_ERROR)
+    if response.headers.get_content_type() == "text/plain" and body.strip():
+        words = "".join(c if c.isprintable() else " " for c in body.decode(errors="replace"))
+        return failed(Problem(error=words.strip()), status=response.status)
     try:
         told = msgspec.json.decode(body, type=Problem)
     except msgspec.MsgspecError:
-        return RemoteError(f"the machine answered with status {status}")
-    return failed(told, status=status)
+        return RemoteError(f"the machine answered with status {response.status}")
+    return failed(told, status=response.status)
 
 
 def failed(told: Problem, *, status: int = 400) -> UserError | RemoteError | HostError:
