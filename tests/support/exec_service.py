@@ -62,6 +62,7 @@ class Service:
             process = await asyncio.create_subprocess_exec(
                 *request.command, stdin=theirs, stdout=theirs, stderr=theirs,
                 start_new_session=True, env={**os.environ, **request.env},
+                preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
             )  # fmt: skip
             os.close(theirs)
             outputs = [_from_terminal(link, ours)]

@@ -9,6 +9,7 @@ import ast
 import inspect
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -31,15 +32,21 @@ def commands_page() -> str:
     """Return the reference of all commands: what `--help` says."""
     context = click.Context(program, info_name="bulkhead")
     parts = ["# Commands\n\n", NOTE, "What `bulkhead COMMAND --help` says.\n"]
-    for name in COMMANDS:
-        command = program.get_command(context, name)
+    return "".join([*parts, *helps(program, context, "")])
+
+
+def helps(group: click.Group, context: click.Context, lead: str) -> Iterator[str]:
+    """Yield the help of all commands in a group, and in the groups inside it."""
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
         assert command is not None
         own = click.Context(
             command, info_name=name, parent=context, max_content_width=100, terminal_width=100
         )
         text = "\n".join(line.rstrip() for line in command.get_help(own).splitlines())
-        parts.append(f"\n## {name}\n\n```\n{text}\n```\n")
-    return "".join(parts)
+        yield f"\n## {lead}{name}\n\n```\n{text}\n```\n"
+        if isinstance(command, click.Group):
+            yield from helps(command, own, f"{lead}{name} ")
 
 
 def variants_page() -> str:

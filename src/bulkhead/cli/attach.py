@@ -8,9 +8,10 @@ import signal
 import sys
 import termios
 import tty
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
+from bulkhead.client.api_exec import ApiExec
 from bulkhead.client.connection import Connection
 from bulkhead.client.exec import Attachment
 from bulkhead.model.containers import ExecRequest
@@ -45,6 +46,40 @@ def attach(connection: Connection, name: str, request: ExecRequest) -> int:
             stdin=stdin,
             wakeup=wakeup,
             size=_size if request.tty else None,
+        ).run()
+
+
+def attach_through_api(
+    connection: Connection, target: str, command: Sequence[str], *, tty: bool | None
+) -> int:
+    """Run a process through the node's API; as `attach`.
+
+    Args:
+        connection: the API's.
+        target: the container.
+        command: program and arguments.
+        tty: give it a terminal; None for: if this program has one at both ends.
+
+    Raises:
+        UserError: a terminal was asked for and this program has none.
+    """
+    stdin = sys.stdin.fileno()
+    if tty is None:
+        tty = os.isatty(stdin) and os.isatty(sys.stdout.fileno())
+    elif tty and not os.isatty(stdin):
+        raise UserError("standard input is no terminal", hint="leave -t out when input is piped")
+    with ExitStack() as undo:
+        wakeup = undo.enter_context(_resized()) if tty else None
+        if tty:
+            undo.enter_context(_raw(stdin))
+        return ApiExec(
+            connection,
+            target,
+            command,
+            write=lambda data: _write(1, data),
+            stdin=stdin,
+            size=_size if tty else None,
+            wakeup=wakeup,
         ).run()
 
 

@@ -38,6 +38,7 @@ COMMANDS = {
     "images": ("bulkhead.cli.containers", "List images."),
     "pull": ("bulkhead.cli.containers", "Fetch an image from its registry."),
     "import": ("bulkhead.cli.containers", "Load images from an archive."),
+    "ctl": ("bulkhead.cli.ctl", "Look at a node and change it: settings, history, exec, reboot."),
     "check": ("bulkhead.cli.check", "Check the source: format, lint, types, imports, unit tests."),
     "test": ("bulkhead.cli.test", "Run all tests, or the named lanes."),
 }

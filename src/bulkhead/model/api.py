@@ -223,6 +223,8 @@ class Committed(msgspec.Struct, frozen=True, kw_only=True):
     apply: ApplyResult
     rolled_back: bool = False
     """It could not be applied, and the settings before it were committed and applied again."""
+    reapplied: ApplyResult | None = None
+    """How that went."""
 
 
 class ApiHealth(msgspec.Struct, frozen=True, kw_only=True):

@@ -141,8 +141,8 @@ class OwnService:
         if undone is None:
             log.error("commit %d is not rolled back: there is a newer one", commit.number)
             return Committed(commit=commit, apply=applied)
-        await self._node.applier.ask(ApplyRequest(action="apply", keys=commit.keys))
-        return Committed(commit=commit, apply=applied, rolled_back=True)
+        again = await self._node.applier.ask(ApplyRequest(action="apply", keys=commit.keys))
+        return Committed(commit=commit, apply=applied, rolled_back=True, reapplied=again)
 
     def _noting_the_newest(self, work: partial[Commit]) -> tuple[int, Commit]:
         """Return the number of the newest commit before some work, and the work's own."""

@@ -1,0 +1,481 @@
+"""`bulkhead ctl` against the real API with a real store; only what restarts services is stood in for."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from bulkhead.cli.ctl import COMMANDS, ctl_command
+from bulkhead.client import connection
+from bulkhead.client.api import Api as Client
+from bulkhead.client.connection import Missing
+from bulkhead.lib.dirs import repository_root
+from bulkhead.model.apply import ApplyRequest, ApplyResult, FileChange, ServiceResult
+from bulkhead.model.errors import BulkheadError, RemoteError, UserError
+from tests.support.api import Api
+from tests.support.apply_agent import Agent
+
+NTP = ServiceResult(
+    name="ntp", units=("systemd-timesyncd.service",), status="done", duration_s=0.25,
+    action="restart systemd-timesyncd.service",
+)  # fmt: skip
+
+
+def restarted(request: ApplyRequest) -> ApplyResult:
+    """Answer as if one service was concerned."""
+    if request.action == "apply":
+        return ApplyResult(ok=True, number=1, services=(NTP,))
+    planned = msgspec.structs.replace(NTP, status="planned", duration_s=0)
+    file = FileChange(path="/etc/motd", change="write", diff="-old\n+new\n")
+    return ApplyResult(ok=True, number=1, services=(planned,), files=(file,))
+
+
+def broken(request: ApplyRequest) -> ApplyResult:
+    """Answer as if it did not come back."""
+    failed = msgspec.structs.replace(NTP, status="failed", error="it exited 1: no such host")
+    return ApplyResult(ok=False, number=1, services=(failed,))
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How a command ended."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+    error: BaseException | None
+
+
+def run(*arguments: str, input: str | None = None) -> Outcome:
+    """Run the command as `main` does, with the exit code that it would choose."""
+    done = CliRunner().invoke(ctl_command, arguments, input=input, standalone_mode=False)
+    error = done.exception
+    if error is not None and not isinstance(error, click.UsageError | BulkheadError):
+        raise error
+    code = done.return_value if isinstance(done.return_value, int) else 0
+    if error is not None:
+        code = error.exit_code
+    return Outcome(exit_code=code, stdout=done.stdout, stderr=done.stderr, error=error)
+
+
+class Ctl:
+    """Runs the command against one node."""
+
+    def __init__(self, api: Api, agent: Agent) -> None:
+        self.api, self.agent = api, agent
+        self.client = Client(api.socket)
+
+    def run(self, *arguments: str, input: str | None = None) -> Outcome:
+        """Run it."""
+        return run("--socket", str(self.api.socket), *arguments, input=input)
+
+    def ok(self, *arguments: str, input: str | None = None) -> str:
+        """Run it; return what it printed on standard output."""
+        done = self.run(*arguments, input=input)
+        assert (done.exit_code, done.error) == (0, None), done
+        return done.stdout
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Run it as people do."""
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(repository_root() / "src"),
+            "BULKHEAD_API": str(self.api.socket),
+        }
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "bulkhead", "ctl", *arguments], env=environment,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def ctl(tmp_path: Path) -> Iterator[Ctl]:
+    """Serve a node on which nothing has been set."""
+    with Api(tmp_path) as api, Agent(api.places.apply, restarted) as agent:
+        yield Ctl(api, agent)
+
+
+def test_sets_and_shows(ctl: Ctl) -> None:
+    """Types are the settings' own; the answer names commit, settings and services."""
+    said = ctl.ok("set", "motd=5", 'settings.kernel.sysctl."vm.swappiness"=10', "-m", "calm down")
+    shown = ctl.ok("get", "motd", "kernel")
+
+    assert said == (
+        'commit 1: settings.kernel.sysctl."vm.swappiness", settings.motd\n'
+        "SERVICE  ACTION                             RESULT  TIME\n"
+        "ntp      restart systemd-timesyncd.service  done    0.25 s\n"
+    )
+    assert shown == (
+        "KEY                                     VALUE\n"
+        'settings.kernel.sysctl."vm.swappiness"  10\n'
+        "settings.motd                           5\n"
+    )
+    assert ctl.client.commit_at(1).message == "calm down"
+    assert ctl.client.transactions() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "content", "typed"),
+    [
+        (["set", "-j", '{"motd": "new"}'], None, None),
+        (["set", "-j", '{"settings": {"motd": "new"}}'], None, None),
+        (["set", "--file", "FILE"], 'motd = "new"', None),
+        (["set", "--file", "FILE"], '{"motd": "new"}', None),
+        (["set", "--file", "-"], None, 'motd = "new"'),
+        (["apply", "FILE"], '[settings]\nmotd = "new"', None),
+        (["apply", "-"], None, '{"settings": {"motd": "new"}}'),
+        (["apply"], None, '[settings]\nmotd = "new"'),
+    ],
+)
+def test_takes_settings_in_every_form(
+    ctl: Ctl, tmp_path: Path, arguments: list[str], content: str | None, typed: str | None
+) -> None:
+    """TOML and JSON, from options, files and standard input."""
+    file = tmp_path / "file"
+    file.write_text(content or "")
+    ctl.ok(*(str(file) if part == "FILE" else part for part in arguments), input=typed)
+
+    assert ctl.client.settings() == {"motd": "new"}
+    assert ctl.agent.requests == [ApplyRequest(action="apply", keys=("settings.motd",))]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "content", "words"),
+    [
+        (["set", "motd"], b"", "'motd' is no KEY=VALUE\n  hint: write motd=VALUE"),
+        (["set", "mtod=x"], b"", "settings.mtod: there is no such setting"),
+        (["set", "network.hostname=-"], b"", "settings.network.hostname: "),
+        (["set", "-j", "{"], b"", "--from-json: cannot be read as a JSON object"),
+        (["set", "-j", "[" * 100_000], b"", "--from-json: cannot be read as a JSON object"),
+        (["set", "-f", "FILE"], b"motd = ", "FILE: cannot be read as TOML"),
+        (["set", "-f", "FILE"], b"\xff\xfe", "FILE: is not UTF-8 text"),
+        (["set", "-f", "FILE"], b"#" * (2 << 20) + b"\n", "FILE: is longer than 2097152 bytes"),
+        (["set", "-f", "FILE"], b"motd = 2026", "settings.motd: expected text, got 2026"),
+        (["apply", "FILE"], b'motd = "x"', "FILE: expected one table named settings, found: motd"),
+        (["apply", "FILE"], b'settings = "x"', "settings: is no table"),
+        (["apply", "FILE"], b"", "FILE: expected one table named settings, found: none"),
+        (["unset", "motd..x"], b"", "'motd..x' is not the name of a setting"),
+        (["get", "nothing"], b"", "nothing: nothing is set there"),
+        (["diff"], b"", "no transaction is pending\n  hint: stage changes with"),
+        (["history", "77"], b"", "77"),
+        (["rollback", "77"], b"", "77"),
+    ],
+)
+def test_bad_input_changes_nothing(
+    ctl: Ctl, tmp_path: Path, arguments: list[str], content: bytes, words: str
+) -> None:
+    """It is told in words, with where it is; nothing is committed and nothing left pending."""
+    file = tmp_path / "file"
+    file.write_bytes(content)
+    result = ctl.run(*(str(file) if part == "FILE" else part for part in arguments))
+
+    assert isinstance(result.error, UserError), result.error
+    assert words.replace("FILE", str(file)) in str(result.error)
+    assert ctl.client.history() == []
+    assert ctl.client.transactions() == []
+    assert ctl.agent.requests == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["set"],
+        ["set", "motd=x", "-j", "{}"],
+        ["set", "motd=x", "--tx", "t", "--dry-run"],
+        ["--machine", "x", "get"],
+        ["raw", "GET", "os"],
+        ["raw", "GET", "/os x"],
+        ["raw", "GET", "/os\r\nX: y"],
+        ["raw", "PUT", "/os", "-d", "x", "-f", "y"],
+        ["histroy"],
+        ["rollback", "-1"],
+        ["exec", "box"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(ctl: Ctl, arguments: list[str]) -> None:
+    """Before anything is asked of the node."""
+    result = ctl.run(*arguments)
+
+    assert (result.exit_code, ctl.client.transactions()) == (2, [])
+
+
+def test_what_does_not_take_effect_is_told(ctl: Ctl) -> None:
+    """The service, its last words, and what to do; the exit code is 1."""
+    ctl.agent.answer = broken
+    result = ctl.run("set", "motd=x")
+
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "ntp: it exited 1: no such host\n  hint: when the reason is gone: bulkhead ctl reapply\n"
+    )
+    assert ctl.client.settings() == {"motd": "x"}
+    ctl.agent.answer = restarted
+    assert "ntp" in ctl.ok("reapply")
+    assert ctl.agent.requests[-1] == ApplyRequest(action="apply")
+    ctl.ok("reapply", "motd")
+    assert ctl.agent.requests[-1] == ApplyRequest(action="apply", keys=("settings.motd",))
+
+
+def test_goes_back_if_that_is_wanted(ctl: Ctl) -> None:
+    """With --on-failure rollback the settings are as before, and the exit code is 1 all the same."""
+    ctl.agent.answer = broken
+    result = ctl.run("set", "motd=x", "--on-failure", "rollback")
+
+    assert result.exit_code == 1
+    assert "rolled back: the settings are as they were before\n" in result.stderr
+    assert ctl.client.settings() == {"motd": "Welcome to Bulkhead!"}
+
+
+def test_a_dry_run_shows_all_and_leaves_nothing(ctl: Ctl) -> None:
+    """Settings, files and services; the transaction is gone afterwards."""
+    said = ctl.ok("set", "motd=new", "--dry-run")
+
+    assert said == (
+        'settings.motd: "Welcome to Bulkhead!" -> "new"\n'
+        "write /etc/motd\n-old\n+new\n"
+        "SERVICE  ACTION                             RESULT   TIME\n"
+        "ntp      restart systemd-timesyncd.service  planned\n"
+    )
+    assert ctl.client.history() == []
+    assert ctl.client.transactions() == []
+    assert [request.action for request in ctl.agent.requests] == ["plan"]
+
+
+def test_transactions_are_staged_looked_at_and_committed(ctl: Ctl) -> None:
+    """Several changes become one commit; the name may be left out while there is one."""
+    assert ctl.ok("set", "motd=new", "--tx", "mine") == (
+        "staged in 'mine'; make it live with: bulkhead ctl commit mine\n"
+    )
+    ctl.ok("set", "network.hostname=web-1", "--tx", "mine")
+    assert ctl.client.settings() == {"motd": "Welcome to Bulkhead!"}
+    assert ctl.ok("pending") == (
+        "TRANSACTION  CHANGES\nmine         settings.motd settings.network.hostname\n"
+    )
+    assert ctl.ok("diff").startswith('settings.motd: "Welcome to Bulkhead!" -> "new"\n')
+    assert ctl.ok("commit", "-m", "both").startswith(
+        "commit 1: settings.motd, settings.network.hostname\n"
+    )
+    assert ctl.client.settings() == {"motd": "new", "network": {"hostname": "web-1"}}
+
+
+def test_a_transaction_can_be_forgotten(ctl: Ctl) -> None:
+    """Two are pending, so that they have to be named; committing nothing is exit code 3."""
+    ctl.ok("set", "motd=one", "--tx", "a")
+    ctl.ok("unset", "motd", "--tx", "b")
+    result = ctl.run("commit")
+    assert str(result.error) == "several transactions are pending\n  hint: name one of: a, b"
+
+    assert ctl.ok("discard", "a") == "forgot 'a': settings.motd\n"
+    assert ctl.client.transactions() == ["b"]
+    assert ctl.run("diff", "b").exit_code == 3
+    nothing = ctl.run("commit", "a")
+    assert (nothing.exit_code, nothing.stdout) == (3, "")
+    assert "nothing to commit" in nothing.stderr
+
+
+def test_history_and_the_way_back(ctl: Ctl) -> None:
+    """Who, when, what; a rollback is a commit of its own; 0 is the image's."""
+    ctl.ok("set", "motd=one", "-m", "first")
+    ctl.ok("set", "motd=two")
+    said = ctl.ok("rollback", "1")
+    rows = ctl.ok("history").splitlines()
+
+    assert said.startswith("commit 3: settings.motd\n")
+    assert rows[0].split() == ["COMMIT", "TIME", "WHO", "CHANGED", "MESSAGE"]
+    assert [row.split()[0] for row in rows[1:]] == ["3", "2", "1"]
+    assert rows[1].endswith("motd     restores 1")
+    assert f"uid {os.getuid()}, pid" in rows[3]
+    assert ctl.ok("history", "2").endswith('settings.motd: "one" -> "two"\n')
+    ctl.ok("rollback", "0")
+    assert ctl.client.settings() == {"motd": "Welcome to Bulkhead!"}
+    assert len(ctl.ok("history", "-n", "2").splitlines()) == 3
+
+
+def test_unset_returns_to_the_image(ctl: Ctl) -> None:
+    """A setting and everything below it."""
+    ctl.ok("set", "motd=one", "network.hostname=web-1", "network.https-proxy=http://p:3128")
+    ctl.ok("unset", "settings.network", "motd", "-m", "clean")
+
+    assert ctl.client.settings() == {"motd": "Welcome to Bulkhead!"}
+
+
+CREDENTIALS = {
+    "container-registry": {
+        "credentials": [{"registry": "r.example", "username": "me", "password": "geheim"}]
+    }
+}
+
+
+def test_secrets_are_shown_on_demand_only(ctl: Ctl) -> None:
+    """Nowhere but in `get --show-secrets`: not in JSON, plans, transactions or the history."""
+    settings = json.dumps(CREDENTIALS)
+    said = [
+        ctl.ok("set", "-j", settings, "--dry-run"),
+        ctl.ok("set", "-j", settings, "--tx", "t"),
+        ctl.ok("pending", "--json"),
+        ctl.ok("diff"),
+        ctl.ok("diff", "--json"),
+        ctl.ok("commit", "--json"),
+        ctl.ok("get"),
+        ctl.ok("get", "--json"),
+        ctl.ok("history", "--json"),
+        ctl.ok("history", "1"),
+        ctl.ok("unset", "container-registry", "--dry-run"),
+        ctl.ok("status", "--json"),
+    ]
+    open_secret = ctl.ok("get", "container-registry", "--show-secrets", "--json")
+
+    assert [text for text in said if "geheim" in text] == []
+    assert "********" in said[7]
+    assert json.loads(open_secret)["settings"] == CREDENTIALS
+
+
+JSON_COMMANDS = {
+    "get": ["get"], "set": ["set", "motd=x"], "unset": ["unset", "motd"], "apply": ["apply"],
+    "diff": ["diff", "t"], "commit": ["commit", "t"], "discard": ["discard", "t"],
+    "pending": ["pending"], "history": ["history"], "rollback": ["rollback", "0"],
+    "reapply": ["reapply"], "status": ["status"], "os": ["os"], "reboot": ["reboot"],
+}  # fmt: skip
+
+
+def test_every_command_that_prints_data_has_json() -> None:
+    """All but those whose output is somebody else's."""
+    assert JSON_COMMANDS.keys() == COMMANDS.keys() - {"exec", "raw"}
+
+
+@pytest.mark.parametrize("name", JSON_COMMANDS)
+def test_prints_json(ctl: Ctl, tmp_path: Path, name: str) -> None:
+    """One JSON value on standard output and nothing else."""
+    with socket.socket(socket.AF_UNIX) as systemd:
+        systemd.bind(str(tmp_path / "reboot.sock"))
+        systemd.listen()
+        ctl.ok("set", "motd=a")
+        ctl.ok("set", "motd=b", "--tx", "t")
+        said = ctl.ok(*JSON_COMMANDS[name], "--json", input='[settings]\nmotd = "c"')
+
+    assert json.loads(said) is not None
+
+
+def test_status_says_how_it_is(ctl: Ctl) -> None:
+    """System, settings, what is pending."""
+    ctl.ok("set", "motd=a")
+    ctl.ok("set", "motd=b", "--tx", "mine")
+
+    assert ctl.ok("status") == (
+        "system    Bulkhead 1.2.3 (standalone)\nsettings  commit 1\npending   mine\n"
+    )
+
+
+def test_a_failed_start_shows_in_the_status(ctl: Ctl) -> None:
+    """What did not take effect is there, with exit code 1 for programs."""
+    result = msgspec.json.encode(broken(ApplyRequest(action="apply")))
+    ctl.api.places.applied.write_bytes(result)
+    said = ctl.run("status")
+
+    assert said.exit_code == 1
+    assert "applied   NOT all of it, see below\n" in said.stdout
+    assert "ntp: it exited 1: no such host\n" in said.stderr
+
+
+def test_raw_is_like_bottlerockets(ctl: Ctl) -> None:
+    """The body as it is; errors in the words that programs look for."""
+    assert json.loads(ctl.ok("raw", "get", "/os"))["version_id"] == "1.2.3"
+    ctl.ok("raw", "PATCH", "/settings?tx=t", "--data", '{"motd": "x"}')
+    assert json.loads(ctl.ok("raw", "POST", "/tx/commit?tx=t")) == ["settings.motd"]
+    failed = ctl.run("raw", "-v", "GET", "/updates/status")
+
+    assert failed.exit_code == 1
+    assert failed.stderr.startswith(
+        "status 404\nFailed GET request to '/updates/status': "
+        "Status 404 when GETing /updates/status: "
+    )
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_nothing_pending(ctl: Ctl) -> None:
+    """Interrupted while the node is at work, the transaction is dropped."""
+    asked, go_on = threading.Event(), threading.Event()
+
+    def slow(request: ApplyRequest) -> ApplyResult:
+        asked.set()
+        go_on.wait(20)
+        return restarted(request)
+
+    ctl.agent.answer = slow
+    running = ctl.start("set", "motd=x", "--dry-run")
+    assert asked.wait(20)
+    assert len(ctl.client.transactions()) == 1
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=20)
+    go_on.set()
+
+    assert running.returncode == 130
+    assert "interrupted" in errors
+    assert ctl.client.transactions() == []
+    assert ctl.client.history() == []
+
+
+@pytest.mark.slow
+def test_completes_names_of_settings(ctl: Ctl) -> None:
+    """With and without the leading `settings.`; names that people choose end it."""
+    found = []
+    for typed in ("settings.network.hostn", "ntp.t", "kernel.sys"):
+        environment = {
+            **os.environ, "PYTHONPATH": str(repository_root() / "src"), "COMP_CWORD": "3",
+            "_BULKHEAD_COMPLETE": "bash_complete", "COMP_WORDS": f"bulkhead ctl get {typed}",
+        }  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "bulkhead"], env=environment, check=False,
+            capture_output=True, text=True,
+        )  # fmt: skip
+        found.append(done.stdout)
+
+    assert found == [
+        "plain,settings.network.hostname\n", "plain,ntp.time-servers\n", "plain,kernel.sysctl\n",
+    ]  # fmt: skip
+
+
+def test_a_node_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the socket, and the unit to look at."""
+    monkeypatch.setattr(connection, "PATIENCE_S", 0.1)
+    result = run("--socket", str(tmp_path / "none"), "get")
+
+    assert isinstance(result.error, RemoteError)
+    assert result.error.where == str(tmp_path / "none")
+    assert "bulkhead-api.socket" in str(result.error.hint)
+
+
+def test_without_a_socket_it_is_the_machine_of_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None runs here; the message says how to start one."""
+    monkeypatch.setenv("BULKHEAD_STATE", str(tmp_path))
+    result = run("get")
+
+    assert str(result.error) == "no machine is running\n  hint: start one with: bulkhead up"
+
+
+def test_a_locked_node_says_so(ctl: Ctl) -> None:
+    """After lockdown nothing can be set, and the status tells."""
+    ctl.ok("raw", "POST", "/actions/lockdown")
+    result = ctl.run("set", "motd=x")
+
+    assert isinstance(result.error, UserError)
+    assert "settings  as in the image, locked until the next start\n" in ctl.ok("status")
+
+
+def test_history_that_is_not_there_is_missing(ctl: Ctl) -> None:
+    """For programs that use the client."""
+    with pytest.raises(Missing):
+        ctl.client.commit_at(3)
