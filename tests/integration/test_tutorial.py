@@ -1,0 +1,58 @@
+"""The tutorial's commands, but those that start a machine, in the order of the page."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bulkhead.lib.dirs import repository_root
+from bulkhead.model import manifest as manifests
+
+pytestmark = pytest.mark.timeout(900)
+
+PAGE = repository_root() / "docs/tutorial/first-image.md"
+
+
+def commands(verb: str) -> list[list[str]]:
+    """Return the arguments of each `bulkhead VERB` that the page shows."""
+    lines = re.findall(rf"^\$ \./bulkhead ({verb} .*)$", PAGE.read_text(), re.MULTILINE)
+    return [shlex.split(line.partition("  #")[0]) for line in lines]
+
+
+def bulkhead(arguments: list[str], folder: Path) -> str:
+    """Run a command of the page with the variant's directory in `folder` instead of `..`."""
+    argv = [word.replace("../shop", str(folder / "shop")) for word in arguments]
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "bulkhead", *argv], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(repository_root() / "src")}, check=False, cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_an_image_of_ones_own(tmp_path: Path) -> None:
+    """Made, changed, built and verified as the page says."""
+    (new,), (build,), (verify,) = commands("new"), commands("build"), commands("verify")
+    added = re.search(r"```toml\n\[packages\]\n(host = .*)\n```", PAGE.read_text())
+    assert added is not None
+
+    made = bulkhead(new, tmp_path)
+    variant = tmp_path / "shop/variant.toml"
+    variant.write_text(variant.read_text().replace("host = []", added[1]))
+    (tmp_path / "shop/rootfs/etc").mkdir(parents=True)
+    (tmp_path / "shop/rootfs/etc/motd").write_text("hello\n")
+    bulkhead(build, tmp_path)
+    verdict = bulkhead(verify, tmp_path)
+
+    assert f"made    {variant}" in made
+    path = tmp_path / "shop/out/manifest.json"
+    names = [p.name for p in manifests.decode(path.read_bytes(), where=str(path)).lock.packages]
+    assert "ethtool" in names
+    assert (tmp_path / "shop/out/bulkhead-shop-0.1.report.html").is_file()
+    assert "is what a rebuild gives" in verdict
