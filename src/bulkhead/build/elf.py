@@ -7,6 +7,7 @@ themselves (systemd.io/ELF_DLOPEN_METADATA).
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ class Elf(msgspec.Struct, frozen=True, kw_only=True):
 def read(path: Path) -> Elf | None:
     """Return what the file needs, or None when it is not an ELF file or a broken one."""
     from elftools.common.exceptions import ELFError
+    from elftools.construct import ConstructError
     from elftools.elf.elffile import ELFFile
 
     with path.open("rb") as file:
@@ -41,8 +43,12 @@ def read(path: Path) -> Elf | None:
         file.seek(0)
         try:
             return _describe(ELFFile(file))
-        except (ELFError, ValueError, UnicodeDecodeError):
+        except (ELFError, ConstructError, ValueError, OverflowError):
             return None
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return None  # an offset that it names is before the file's start
 
 
 def _describe(file: ELFFile) -> Elf:

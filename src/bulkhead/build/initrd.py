@@ -71,15 +71,18 @@ def read_module(data: bytes, *, where: str) -> Module:
         UserError: it is not a kernel module.
     """
     from elftools.common.exceptions import ELFError
+    from elftools.construct import ConstructError
     from elftools.elf.elffile import ELFFile
 
     try:
         section = ELFFile(BytesIO(data)).get_section_by_name(".modinfo")
-    except ELFError as error:
+        parts = [] if section is None else section.data().split(b"\0")
+        fields = [part.decode().partition("=") for part in parts if part]
+    # Of its own errors pyelftools promises one; offsets that cannot be give others.
+    except (ELFError, ConstructError, ValueError, OverflowError) as error:
         raise UserError(f"not a kernel module: {error}", where=where) from error
     if section is None:
         raise UserError("not a kernel module: it has no .modinfo section", where=where)
-    fields = [part.decode().partition("=") for part in section.data().split(b"\0") if part]
     values: dict[str, list[str]] = {}
     for key, _, value in fields:
         values.setdefault(key, []).append(value)

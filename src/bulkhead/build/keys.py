@@ -87,6 +87,7 @@ def load(directory: Path) -> Keys:
         UserError: a file is missing or unreadable, or `db.key` is not the key of `db.crt`.
     """
     from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     keys = Keys(directory=directory.absolute())
@@ -102,10 +103,10 @@ def load(directory: Path) -> Keys:
             ) from error
     try:
         public = load_pem_private_key(raw[0], password=None).public_key()
-        certificate = x509.load_pem_x509_certificate(raw[1])
-    except (ValueError, TypeError) as error:
+        certified = x509.load_pem_x509_certificate(raw[1]).public_key()
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise UserError(f"db.key or db.crt is damaged: {error}", where=str(directory)) from error
-    if public != certificate.public_key():
+    if public != certified:
         raise UserError("db.key is not the private key of db.crt", where=str(directory))
     return keys
 

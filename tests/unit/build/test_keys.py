@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import shutil
 import struct
 import uuid
 from datetime import UTC, datetime
@@ -103,6 +105,28 @@ def test_a_set_with_a_missing_file_is_refused(made: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["db.key", "db.crt"])
+def test_a_damaged_set_is_refused(made: Path, tmp_path: Path, name: str) -> None:
+    """Whichever characters are changed, there is a message or a set that fits together."""
+    copy = tmp_path / "copy"
+    shutil.copytree(made, copy)
+    whole = (made / name).read_bytes()
+    dice = random.Random(9)
+    refused = 0
+    for _ in range(40):
+        data = bytearray(whole)
+        for _ in range(dice.randrange(1, 5)):
+            data[dice.randrange(len(data))] = dice.choice(b"A0\n-=z/\x00\xff")
+        (copy / name).write_bytes(data)
+        try:
+            keys.load(copy)
+        except UserError:
+            refused += 1
+
+    assert refused > 20
+
+
 def test_a_key_of_another_set_is_refused(made: Path, tmp_path: Path) -> None:
     """Signing with a key that no certificate belongs to would give an image that cannot start."""
     mixed = tmp_path / "mixed"
