@@ -151,9 +151,12 @@ class Groups:
     def _group(self, name: str) -> Group:
         if name not in self._loaded:
             if name not in self.names:
-                known = name in GENERAL
-                what = "this variant has no such settings" if known else "there is no such setting"
-                raise SettingsError((name,), what, hint=checking.suggest(name, self.names))
+                if name in GENERAL:
+                    hint = f"it has: {', '.join(self.names)}"
+                    raise SettingsError((name,), "this variant has no such settings", hint=hint)
+                raise SettingsError(
+                    (name,), "there is no such setting", hint=checking.suggest(name, self.names)
+                )
             self._loaded[name] = self._own[name]() if name in self._own else general(name)
         return self._loaded[name]
 
