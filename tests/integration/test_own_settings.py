@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import base64
-import shutil
 import tomllib
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from bulkhead.build import variants
 from bulkhead.lib import sandbox
 from bulkhead.lib.dirs import repository_root
 from tests.support import images
@@ -43,16 +41,53 @@ sys.stdout.buffer.write(msgspec.json.encode(answers))
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the agent tree of the built example."""
     folder = tmp_path_factory.mktemp("logger")
-    variant = Path(shutil.copytree(EXAMPLE, folder / "logger"))
-    # It has the packages of its parent.
-    shutil.copy(variants.load("standalone").lock_path, variant / "variant.lock")
-    image = images.build(folder / "out", str(variant))
+    image = images.build(folder / "out", str(EXAMPLE))
     root = folder / "root"
     images.image_tools().run(
         ["fsck.erofs", f"--extract={root}", str(image.path("root"))],
         reads=[folder], writes=[folder],
     )  # fmt: skip
     return root / AGENT
+
+
+FILL = """
+import sys
+import msgspec
+from bulkhead.render import own
+settings = msgspec.json.decode(sys.argv[1])
+before = "jinja2" in sys.modules
+files = {
+    file.path: file.data.decode()
+    for service in own.shipped() if service.name in ("journal", "watchdog")
+    for file in service.render(settings)
+}
+sys.stdout.buffer.write(msgspec.json.encode([before, files]))
+"""
+
+
+def test_templates_are_filled_on_a_node_and_in_the_image(agent: Path) -> None:
+    """The image has the files of the defaults; a node makes others from its own settings."""
+    journal = "etc/systemd/journald.conf.d/60-settings.conf"
+    settings = {
+        "journal": {"max-use": "1G", "keep-days": 1, "forward": {"address": "logs.example.com"}},
+        "watchdog": {"enabled": True, "shutdown-seconds": 60},
+    }
+    done = sandbox.run(
+        sandbox.Sandbox(root=agent),
+        ["/usr/bin/python3.13", "-I", "-B", "-c", FILL, msgspec.json.encode(settings).decode()],
+    )
+    root = agent.parents[3]
+
+    assert (root / journal).read_text() == "[Journal]\nSystemMaxUse=500M\nMaxRetentionSec=7day\n"
+    assert msgspec.json.decode(done.stdout) == [
+        False,
+        {
+            f"/{journal}": "[Journal]\nSystemMaxUse=1G\nMaxRetentionSec=1day\n"
+            "ForwardToSocket=logs.example.com\n",
+            "/etc/systemd/system.conf.d/60-watchdog.conf": "[Manager]\nRuntimeWatchdogSec=60\n"
+            "RebootWatchdogSec=60\n",
+        },
+    ]
 
 
 def ask(agent: Path, *settings: object) -> dict[str, object]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
@@ -27,7 +28,9 @@ from bulkhead.model.settings.declared import Type, require_sound
 from bulkhead.model.settings.groups import GENERAL, Group, Groups
 from bulkhead.model.settings.keys import Settings
 from bulkhead.model.settings.own import Name, OwnGroup
+from bulkhead.render import own as render
 from bulkhead.render import services
+from bulkhead.render.service import Service
 
 PLACE = shipped.HERE.as_posix().lstrip("/")
 MODULES = f"usr/lib/python3/dist-packages/{shipped.MODULES}"
@@ -50,6 +53,21 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     """Bulkhead's groups among them."""
     own: tuple[Own, ...]
     defaults: Settings
+
+    @property
+    def services(self) -> tuple[Service, ...]:
+        """All services that its settings concern, in their order."""
+        made = [
+            (
+                render.service(
+                    item.name, item.described, group=_giver(item.group),
+                    template=partial(_template, item.folder),
+                ),
+                item.described,
+            )
+            for item in self.own
+        ]  # fmt: skip
+        return render.placed(services.SERVICES, made)
 
 
 def choose(resolved: Resolved) -> Chosen:
@@ -104,7 +122,7 @@ def read(folder: Path) -> Own:
         )
     described = tomlfile.read(path, OwnGroup)
     _check_files(described, folder)
-    _check_services(described, path)
+    _check_order(described, path)
     _check_migrations(described, path)
     group = _declared(name, folder, described)
     return Own(name=name, folder=folder, described=described, group=group)
@@ -184,6 +202,10 @@ def _from_module(name: str, path: Path) -> Group:
     return group
 
 
+def _template(folder: Path, name: str) -> str:
+    return (folder / name).read_text("utf-8")
+
+
 def _giver(group: Group) -> Callable[[], Group]:
     return lambda: group
 
@@ -201,16 +223,16 @@ def _check_files(described: OwnGroup, folder: Path) -> None:
             )  # fmt: skip
         taken.add(item.path)
         try:
-            (folder / item.template).read_text("utf-8")
+            _template(folder, item.template)
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(
                 f"the template cannot be read: {error}", where=str(folder / item.template)
             ) from error
 
 
-def _check_services(described: OwnGroup, path: Path) -> None:
+def _check_order(described: OwnGroup, path: Path) -> None:
     known = [service.name for service in services.SERVICES]
-    for name in (name for service in described.services for name in service.before):
+    for name in described.before:
         if name not in known:
             raise UserError(
                 f"there is no service {name!r} to come before", where=str(path),

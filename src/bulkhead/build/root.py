@@ -123,7 +123,7 @@ def root(
         tree.put(f"{PRELOADED}/{name}", file_from(archive, origin="container images"))
     files.write_skeleton(tree)
     _join_certificates(tree)
-    settings.write(tree, chosen.defaults)
+    settings.write(tree, chosen.defaults, chosen.services)
     wanted = variant.kernel
     # The initrd's modules too: whoever asks for one that is loaded already must find it.
     names = (*wanted.initrd_modules, *wanted.storage_modules, *wanted.modules)

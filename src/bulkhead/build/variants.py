@@ -23,6 +23,8 @@ from bulkhead.model.settings import keys
 from bulkhead.model.settings.keys import Settings
 from bulkhead.model.variant import Variant
 
+TEMPLATES = "python3-jinja2"
+
 
 class Resolved(msgspec.Struct, frozen=True, kw_only=True):
     """A variant with everything that it inherits."""
@@ -73,7 +75,7 @@ def load(name_or_path: str) -> Resolved:
     joined["inherit"] = []
     joined["name"] = own.name or own_path.parent.name
     try:
-        variant = msgspec.convert(joined, Variant, strict=False)
+        variant = _with_templates(msgspec.convert(joined, Variant, strict=False))
     except msgspec.ValidationError as error:
         # Each file was checked by itself: only its directory's name was not.
         raise UserError(
@@ -84,6 +86,16 @@ def load(name_or_path: str) -> Resolved:
         variant=variant,
         name=str(joined["name"]),
         files=tuple(path for path, _ in chain),
+    )
+
+
+def _with_templates(variant: Variant) -> Variant:
+    """Give the agents what fills the templates of a variant's own groups of settings."""
+    packages = variant.packages
+    if TEMPLATES in packages.agent or not any("/" in name for name in variant.settings_groups):
+        return variant
+    return msgspec.structs.replace(
+        variant, packages=msgspec.structs.replace(packages, agent=(*packages.agent, TEMPLATES))
     )
 
 

@@ -68,6 +68,19 @@ def own(directory: Path = HERE) -> dict[str, OwnGroup]:
     return {name: _described(name, directory) for name in shipped.own}
 
 
+def template(group: str, name: str, *, directory: Path = HERE) -> str:
+    """Return the text of a template of one of the variant's own groups.
+
+    Raises:
+        HostError: the image is incomplete.
+    """
+    path = directory / "groups" / group / name
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise HostError(f"the image's template cannot be read: {error}", where=str(path)) from error
+
+
 def module_name(name: str) -> str:
     """Return the module of a group that is declared in Python."""
     return name.replace("-", "_")

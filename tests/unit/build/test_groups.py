@@ -190,7 +190,7 @@ def test_a_misspelt_group_is_found_with_the_nearest_name(example: Path) -> None:
         ("group.toml", "/etc/systemd/journald.conf.d/60-settings.conf", "/etc/motd",
          "/etc/motd is written by Bulkhead itself"),
         ("group.toml", 'action = "restart"', 'action = "start"', r"services.*action"),
-        ("group.toml", 'action = "restart"', 'before = ["containred"]',
+        ("group.toml", '[defaults]', 'before = ["containred"]\n[defaults]',
          "there is no service 'containred' to come before"),
         ("group.toml", '"systemd-journald.service"', '"systemd-journald"', r"services.*unit"),
         ("group.toml", "[defaults]", 'secrets = ["tokn"]\n[defaults]',
@@ -260,3 +260,9 @@ def test_the_example_is_what_a_schema_says() -> None:
     made = msgspec.json.decode(msgspec.json.encode(choose(EXAMPLE).groups.json_schema()))
 
     assert made["properties"].keys() >= {"journal", "watchdog"}
+
+
+def test_a_variant_with_templates_brings_what_fills_them(example: Path) -> None:
+    """Jinja2 is in an image whose variant has groups of its own, and in no other."""
+    assert "python3-jinja2" in variants.load(str(example)).variant.packages.agent
+    assert "python3-jinja2" not in variants.load("standalone").variant.packages.agent

@@ -14,7 +14,9 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from bulkhead.model.settings.keys import Key, Settings, flatten, unflatten
+from bulkhead.model.settings.keys import Key, Settings, flatten, parse, unflatten
+from bulkhead.model.settings.own import Migration as Step
+from bulkhead.model.settings.own import OwnGroup
 
 
 class Migration(msgspec.Struct, frozen=True):
@@ -75,6 +77,22 @@ def moved(*, renamed: Mapping[Key, Key] | None = None, added: tuple[Key, ...] = 
     return Migration(
         forward=lambda settings: _rename(settings, there),
         backward=lambda settings: _rename(settings, back, without=added),
+    )
+
+
+def of_groups(groups: Mapping[str, OwnGroup]) -> Schemas:
+    """Return the chains of an image whose variant has these groups of its own."""
+    chains = {
+        name: Chain(steps=tuple(_of_group(name, step) for step in group.migrations))
+        for name, group in groups.items()
+    }
+    return Schemas(core=CORE, groups=chains)
+
+
+def _of_group(name: str, step: Step) -> Migration:
+    return moved(
+        renamed={(name, *parse(old)): (name, *parse(new)) for old, new in step.renamed.items()},
+        added=tuple((name, *parse(key)) for key in step.added),
     )
 
 

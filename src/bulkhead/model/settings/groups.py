@@ -91,7 +91,7 @@ class Groups:
         """
         result: Settings = {}
         for name, value in settings.items():
-            group = self._group(name)
+            group = self.group(name)
             checked = checking.check(value, group.kind, (name,), complete=complete)
             if group.check is not None:
                 group.check(msgspec.convert(checked, group.kind.declared), complete=complete)
@@ -135,7 +135,7 @@ class Groups:
 
     def kind(self, name: str) -> Type:
         """Return the declared type of a group."""
-        return self._group(name).kind
+        return self.group(name).kind
 
     def json_schema(self) -> dict[str, object]:
         """Return the JSON Schema (2020-12) of complete settings.
@@ -148,7 +148,12 @@ class Groups:
 
         return schema.of({name: self.kind(name) for name in self.names})
 
-    def _group(self, name: str) -> Group:
+    def group(self, name: str) -> Group:
+        """Return a group, which is imported for that.
+
+        Raises:
+            SettingsError: the variant has no such group.
+        """
         if name not in self._loaded:
             if name not in self.names:
                 if name in GENERAL:

@@ -43,8 +43,6 @@ class Service(_Table, frozen=True):
     ]
     action: Literal["restart", "try-restart", "reload-or-try-restart"] = "try-restart"
     """What happens to it when a file has changed: `try-restart` leaves a stopped unit alone."""
-    before: tuple[str, ...] = ()
-    """Names of Bulkhead's services that are acted on after this one; after all of them otherwise."""
 
 
 class Migration(_Table, frozen=True):
@@ -67,7 +65,9 @@ class OwnGroup(_Table, frozen=True):
     """Keys whose values are never shown: `token`, `users.<name>.password`."""
     files: tuple[File, ...] = ()
     services: tuple[Service, ...] = ()
-    """In the order in which they are acted on."""
+    """Units, in the order in which they are acted on."""
+    before: tuple[str, ...] = ()
+    """Names of Bulkhead's services that are acted on after this group's; it comes last otherwise."""
     migrations: tuple[Migration, ...] = ()
     """Oldest first. One that has been released is never changed."""
 

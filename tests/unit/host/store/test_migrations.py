@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkhead.host.store.migrations import Chain, Migration, Schemas, moved
+from bulkhead.host.store.migrations import Chain, Migration, Schemas, moved, of_groups
 from bulkhead.host.store.reading import GROUP_KEPT, UNREADABLE
 from bulkhead.host.store.store import Store
 from bulkhead.model.settings.declared import Type
 from bulkhead.model.settings.groups import Group, Groups
 from bulkhead.model.settings.keys import Settings, flatten, unflatten
+from bulkhead.model.settings.own import Migration as Step
+from bulkhead.model.settings.own import OwnGroup
 from tests.support.store import NAMES, WHO, put, store
 
 # Three images: the second adds settings, the third counts one value in another unit.
@@ -238,3 +240,19 @@ def test_a_commit_has_every_older_form(tmp_path: Path, schema: int) -> None:
 
     for other in (1, 2, 3):
         assert image(tmp_path, other).own() == {"network": {"hostname": "node-1"}}
+
+
+def test_a_group_of_a_variant_says_its_migrations_in_a_file() -> None:
+    """What `group.toml` says of renamed and new keys works in both directions, inside the group."""
+    group = OwnGroup(
+        description="x",
+        migrations=(Step(renamed={"keep-days": "retention.days"}, added=("retention.size",)),),
+    )
+
+    chain = of_groups({"journal": group}).groups["journal"]
+
+    assert chain.schema == group.schema == 2
+    new: Settings = {"journal": {"retention": {"days": 7, "size": "1G"}, "max-use": "2G"}}
+    old: Settings = {"journal": {"keep-days": 7, "max-use": "2G"}}
+    assert chain.versions(new) == {1: old, 2: new}
+    assert chain.forward(old, 1) == {"journal": {"retention": {"days": 7}, "max-use": "2G"}}
