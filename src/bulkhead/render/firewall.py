@@ -34,8 +34,10 @@ def _rule(name: str, rule: Rule) -> Iterable[str]:
     where = f"settings.firewall.inbound.{name}"
     if not _NAME.fullmatch(name):
         raise RenderError("is no name of a rule", where=where)
-    if rule.protocol not in ("tcp", "udp", "sctp") or not rule.ports:
-        raise RenderError("needs a protocol and ports", where=where)
+    if rule.protocol not in ("tcp", "udp", "sctp"):
+        raise RenderError("needs a protocol", where=where)
+    if not rule.ports:
+        return
     accept = f'{rule.protocol} dport {{ {_ports(rule.ports, where)} }} accept comment "{name}"\n'
     if rule.from_ is None:
         yield accept

@@ -15,12 +15,14 @@ import msgspec
 from bulkhead.model.runtime_defaults import FOLDER, REGISTRIES, Credential, Mirror, Registries
 from bulkhead.render import read
 from bulkhead.render.service import File, RenderError, Service, Settings
-from bulkhead.render.text import HEAD, line, toml_string, word
+from bulkhead.render.text import HEAD, line, toml_string, url
 
 PATH = f"{FOLDER}/{REGISTRIES}"
 HOSTS = "/etc/containerd/certs.d/"
 # A host, perhaps with a port; it becomes the name of a directory.
-_REGISTRY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?|\*")
+_REGISTRY = re.compile(
+    r"\*|(?:[A-Za-z0-9][A-Za-z0-9.-]{0,252}|\[[0-9A-Fa-f:]{2,39}\])(?::[0-9]{1,5})?"
+)
 
 
 class _Mirror(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +44,7 @@ def render(settings: Settings) -> tuple[File, ...]:
     mirrors = [
         Mirror(
             registry=_registry(m.registry, f"{key}.mirrors"),
-            endpoints=tuple(word(url, f"{key}.mirrors") for url in m.endpoint),
+            endpoints=tuple(url(item, f"{key}.mirrors") for item in m.endpoint),
         )
         for m in read.get(settings, f"{key}.mirrors", tuple[_Mirror, ...]) or ()
         if m.endpoint
@@ -103,8 +105,8 @@ def _hosts(mirror: Mirror) -> File:
     if server != "*":
         text += f"server = {toml_string(f'https://{server}', key)}\n"
     for endpoint in mirror.endpoints:
-        url = endpoint if "://" in endpoint else f"http://{endpoint}"
-        text += f'\n[host.{toml_string(url, key)}]\ncapabilities = ["pull", "resolve"]\n'
+        whole = endpoint if "://" in endpoint else f"http://{endpoint}"
+        text += f'\n[host.{toml_string(whole, key)}]\ncapabilities = ["pull", "resolve"]\n'
     folder = "_default" if mirror.registry == "*" else mirror.registry
     return File(path=f"{HOSTS}{folder}/hosts.toml", data=text.encode())
 

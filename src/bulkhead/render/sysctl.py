@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from bulkhead.render import read
 from bulkhead.render.service import File, RenderError, Service, Settings, Step
-from bulkhead.render.text import HEAD, unit_value
+from bulkhead.render.text import HEAD, line
 
 PATH = "/etc/sysctl.d/99-settings.conf"
 BEFORE = "/etc/sysctl.d/00-before-settings.conf"
@@ -39,12 +39,13 @@ def parse(text: str) -> dict[str, str]:
 def _text(values: Mapping[str, str]) -> bytes:
     lines = []
     for name, value in sorted(values.items()):
-        # A dash in front would hide errors, and .. leads out of /proc/sys.
+        # A dash in front would hide errors. Dots and slashes change places, so that .. and // lead out
+        # of /proc/sys.
         if not _KEY.fullmatch(name) or ".." in name or "//" in name:
             raise RenderError("is no kernel parameter", where=f"settings.kernel.sysctl.{name!r}")
         key = f'kernel.sysctl."{name}"'
         # Some parameters are several numbers with tabs between them.
-        lines.append(f"{name} = {unit_value(value.replace(chr(9), ' '), key)}\n")
+        lines.append(f"{name} = {line(value.replace(chr(9), ' '), key)}\n")
     return (HEAD + "".join(lines)).encode()
 
 

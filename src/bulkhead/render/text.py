@@ -12,9 +12,9 @@ from collections.abc import Iterable
 
 from bulkhead.render.service import RenderError
 
-# Line ends of any format (also Unicode's, which some programs split at) and all other control
-# characters, none of which a setting has a use for.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# Line ends of any format (also Unicode's, which some programs split at), and control characters but
+# the tab, none of which a setting has a use for.
+_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
 HEAD = "# Made from the node's settings; changes are overwritten.\n"
 
 
@@ -45,23 +45,21 @@ def word(value: object, key: str) -> str:
     return text
 
 
+def url(value: object, key: str) -> str:
+    """Return a value as text without spaces, quotes or backslashes; a URL may have a `#`.
+
+    Raises:
+        RenderError: it has them, or is empty.
+    """
+    text = line(value, key)
+    if not text or re.search(r"""[\s"'\\]""", text):
+        raise RenderError(f"expected a URL, got {text!r}", where=f"settings.{key}")
+    return text
+
+
 def words(values: Iterable[object], key: str) -> str:
     """Return several words with spaces between them."""
     return " ".join(word(value, key) for value in values)
-
-
-def unit_value(value: object, key: str) -> str:
-    """Return a value for systemd's configuration files (systemd.syntax(7)).
-
-    A backslash at the end of a line joins the next one to it.
-
-    Raises:
-        RenderError: it has control characters, or a backslash at its end.
-    """
-    text = line(value, key)
-    if text.endswith("\\"):
-        raise RenderError("ends with a backslash", where=f"settings.{key}")
-    return text
 
 
 def environment(name: str, value: object, key: str) -> str:

@@ -87,7 +87,8 @@ def form(file: File) -> list[str]:
         return sorted(tomllib.loads(text))
     # The program that reads it may split lines at anything that is called a line end.
     lines = text.splitlines()
-    assert all(not line.endswith("\\") for line in lines), text
+    if "sysctl.d" not in file.path:  # which joins no lines
+        assert all(not line.endswith("\\") for line in lines), text
     if file.path.endswith(".env"):
         assert all(re.fullmatch(r'#.*|\w+="(?:[^"\\`$]|\\["\\`$])*"', line) for line in lines)
     if "sysctl.d" in file.path:
@@ -123,9 +124,9 @@ def test_a_value_stays_a_value(tree: dict[str, object], value: str) -> None:
     assert sorted(map(len, found.values())) == sorted(map(len, usual.values()))
     assert sorted(chain(*found.values())) == sorted(chain(*usual.values()))
     for path in found:
-        assert re.fullmatch(r"/etc/(?:[A-Za-z0-9_:-][A-Za-z0-9_.:-]*/)*[A-Za-z0-9_.:-]+", path), (
-            path
-        )
+        assert re.fullmatch(
+            r"/etc/(?:[\[A-Za-z0-9_:-][\[\]A-Za-z0-9_.:-]*/)*[A-Za-z0-9_.:-]+", path
+        ), path
 
 
 def shape_of_harmless(tree: dict[str, object]) -> dict[str, list[str]]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TypeVar
 
 import msgspec
 
@@ -15,17 +14,16 @@ from bulkhead.host.apply.gather import Facts
 from bulkhead.host.apply.places import Places
 from bulkhead.host.apply.plan import Plan
 from bulkhead.host.apply.state import State
+from bulkhead.host.store.migrations import of_groups
 from bulkhead.host.store.store import Store
+from bulkhead.lib import groups
 from bulkhead.model.apply import ApplyRequest, ApplyResult, FileChange
-from bulkhead.model.errors import BulkheadError, HostError
-from bulkhead.model.settings.groups import Groups
+from bulkhead.model.errors import BulkheadError
 from bulkhead.model.settings.keys import Settings, merge, parse
-from bulkhead.render import hostname, services, sysctl
+from bulkhead.render import hostname, own, services, sysctl
 from bulkhead.render.service import Service
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 class Agent:
@@ -34,17 +32,16 @@ class Agent:
     Args:
         places: where everything is.
         connect: opens a connection to the first process.
-        known: all services.
+        more: services beside those of the image; for tests.
     """
 
-    def __init__(
-        self, places: Places, *, connect: Connect, known: Sequence[Service] = services.SERVICES
-    ) -> None:
+    def __init__(self, places: Places, *, connect: Connect, more: Sequence[Service] = ()) -> None:
         self._places = places
         self._connect = connect
-        self._known = known
-        self._defaults = _shipped(places, "defaults.json", Settings)
-        self._groups = Groups(_shipped(places, "groups.json", dict[str, tuple[str, ...]])["groups"])
+        self._defaults = groups.defaults(places.shipped)
+        self._groups = groups.load(places.shipped)
+        self._schemas = of_groups(groups.own(places.shipped))
+        self._known = (*more, *own.shipped(places.shipped))
 
     def answer(self, request: ApplyRequest) -> ApplyResult:
         """Do what a request asks for. What fails is in the answer."""
@@ -119,7 +116,7 @@ class Agent:
         # Only read: what is pending is the API's business.
         store = Store(
             self._places.settings, pending=self._places.state / "pending", groups=self._groups,
-            defaults=self._defaults,
+            defaults=self._defaults, schemas=self._schemas,
         )  # fmt: skip
         found = store.state()
         return found.stored.commit.number, found.live
@@ -180,16 +177,6 @@ def _after(old: State, planned: Plan, facts: Facts, outcome: Outcome) -> State:
         failed=tuple(sorted(failed | (set(old.failed) - acted))),
         sysctl=during.sysctl,
     )
-
-
-def _shipped(places: Places, name: str, kind: Callable[..., T] | type[T]) -> T:
-    path = places.shipped / name
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise HostError(
-            f"what the image says about its settings cannot be read: {error}", where=str(path)
-        ) from error
 
 
 def _now() -> str:

@@ -113,17 +113,13 @@ def action(service: Service) -> str:
 def _diff(change: Change) -> str | None:
     """Return the difference as text; None for secrets, binary files and big ones.
 
-    A file that goes away and whose secrecy is not known any more is treated
-    by its mode: only root could read it.
+    A file that goes away has none: whether a secret is in it is not known any more.
     """
     import difflib
 
     new = change.new.data if change.new is not None else b""
     old = change.old.data if change.old is not None else b""
-    secret = (change.new is not None and change.new.secret) or (
-        change.old is not None and not change.old.mode & 0o044
-    )
-    if secret or max(len(old), len(new)) > DIFF_LIMIT:
+    if change.new is None or change.new.secret or max(len(old), len(new)) > DIFF_LIMIT:
         return None
     try:
         before, after = (raw.decode().splitlines() for raw in (old, new))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 from typing import Annotated
 
 from bulkhead.model.settings.check import SettingsError
@@ -56,9 +57,21 @@ def check(registries: ContainerRegistry, *, complete: bool) -> None:
                 )
             seen.add(entry.registry)
     for index, login in enumerate(registries.credentials or ()):
+        if login.auth is not None and not _is_login(login.auth):
+            raise SettingsError(
+                ("container-registry", "credentials", index, "auth"),
+                "is not base64 of a user name, a colon and a password",
+            )
         where = ("container-registry", "credentials", index)
         if (login.username is None) != (login.password is None):
             raise SettingsError(where, "has one of username and password; a login needs both")
+
+
+def _is_login(text: str) -> bool:
+    try:
+        return ":" in binascii.a2b_base64(text, strict_mode=True).decode()
+    except (binascii.Error, ValueError):
+        return False
 
 
 Model = ContainerRegistry

@@ -202,7 +202,7 @@ Certificates = Annotated[
 SysctlKey = Annotated[
     str,
     rule("the name of a kernel parameter, as in vm.swappiness",
-         pattern=r"(?![./])(?!.*\.\.)[a-zA-Z0-9./_-]{1,128}"),
+         pattern=r"(?![./-])(?!.*(?:\.\.|//))[a-zA-Z0-9./_-]{1,128}"),
 ]  # fmt: skip
 ModuleName = Annotated[
     str, rule("the name of a kernel module, at most 56 characters", pattern=r"[A-Za-z0-9_-]{1,56}")

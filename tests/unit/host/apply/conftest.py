@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bulkhead.host.apply.places import Places
+from tests.support.apply_node import Node
 from tests.support.first_process import FirstProcess, first_process
 
 
@@ -33,3 +34,9 @@ def places(tmp_path: Path, systemd: FirstProcess) -> Places:
     (made.proc / "sys" / "vm" / "swappiness").write_text("60\n")
     made.lockdown.write_text("none [integrity] confidentiality\n")
     return made
+
+
+@pytest.fixture
+def node(places: Places, systemd: FirstProcess) -> Node:
+    """Make a machine that runs with the image's settings."""
+    return Node(places, systemd)

@@ -4,104 +4,25 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 import threading
+import tomllib
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from bulkhead.host.apply import state
-from bulkhead.host.apply.agent import Agent
-from bulkhead.host.apply.places import Places
 from bulkhead.host.apply.systemd import Systemd
 from bulkhead.host.store.store import Store
-from bulkhead.model.apply import ApplyRequest, ApplyResult
-from bulkhead.model.settings.groups import GENERAL, Groups
-from bulkhead.model.settings.keys import Settings, parse
-from bulkhead.render import services
-from tests.support.first_process import FakeUnit, FirstProcess
-
-APPLY = ApplyRequest(action="apply")
-PLAN = ApplyRequest(action="plan")
-TIME = "systemd-timesyncd.service"
-NAMES = "systemd-resolved.service"
-NETWORK = "systemd-networkd.service"
-UNITS = (TIME, NAMES, NETWORK, "containerd.service", "systemd-sysctl.service",
-         "systemd-modules-load.service", "nftables.service")  # fmt: skip
-DEFAULTS: Settings = {"motd": "the image's"}
-
-
-class Node:
-    """A machine with a store, an agent and units that run."""
-
-    def __init__(self, places: Places, systemd: FirstProcess) -> None:
-        self.places = places
-        self.systemd = systemd
-        for name in UNITS:
-            systemd.units[name] = FakeUnit()
-        (places.shipped / "defaults.json").write_bytes(msgspec.json.encode(DEFAULTS))
-        (places.shipped / "groups.json").write_bytes(msgspec.json.encode({"groups": GENERAL}))
-        for file in services.render(DEFAULTS):
-            self.write(
-                file.path, (places.image / file.base).read_bytes() if file.base else file.data
-            )
-        self.store = Store(
-            places.settings, pending=places.state / "pending", groups=Groups(GENERAL),
-            defaults=DEFAULTS,
-        )  # fmt: skip
-
-    def write(self, path: str, data: bytes) -> None:
-        """Put a file there."""
-        target = self.places.etc / path.removeprefix("/etc/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(data)
-        target.chmod(0o644)
-
-    def read(self, path: str) -> str:
-        """Return a file's text."""
-        return (self.places.etc / path.removeprefix("/etc/")).read_text()
-
-    def exists(self, path: str) -> bool:
-        """Tell whether a file is there."""
-        return (self.places.etc / path.removeprefix("/etc/")).exists()
-
-    def set(self, settings: Settings) -> int:
-        """Commit settings; return the commit's number."""
-        self.store.stage("t", settings)
-        return self.store.commit("t", who="test").number
-
-    def unset(self, key: str) -> int:
-        """Commit that a setting is unset."""
-        self.store.stage_unset("t", [parse(key)])
-        return self.store.commit("t", who="test").number
-
-    def agent(self) -> Agent:
-        """Return a new run of the program."""
-        return Agent(self.places, connect=lambda: Systemd(self.places.systemd))
-
-    def apply(self, request: ApplyRequest = APPLY) -> ApplyResult:
-        """Ask a new run of the program; calls of units count from here."""
-        self.systemd.calls.clear()
-        return self.agent().answer(request)
-
-    def tree(self) -> dict[str, tuple[bytes, int]]:
-        """Return all files of the machine with their modes."""
-        return {
-            str(path.relative_to(self.places.etc)): (path.read_bytes(), path.stat().st_mode)
-            for path in sorted(self.places.etc.rglob("*"))
-            if path.is_file()
-        }
-
-
-@pytest.fixture
-def node(places: Places, systemd: FirstProcess) -> Node:
-    """Make a machine that runs with the image's settings."""
-    return Node(places, systemd)
-
-
-def statuses(result: ApplyResult) -> dict[str, str]:
-    """Return how each service went."""
-    return {service.name: service.status for service in result.services}
+from bulkhead.lib import groups
+from bulkhead.lib.dirs import repository_root
+from bulkhead.model.apply import ApplyRequest
+from bulkhead.model.settings.groups import GENERAL
+from bulkhead.model.settings.keys import Settings
+from bulkhead.render.service import File, RenderError, Service
+from tests.support.apply_node import APPLY, DEFAULTS, NAMES, NETWORK, PLAN, TIME, Node, statuses
+from tests.support.first_process import FakeUnit
 
 
 def test_nothing_is_done_without_settings(node: Node) -> None:
@@ -232,31 +153,36 @@ def test_a_failed_apply_is_taken_back_when_asked(node: Node) -> None:
     assert node.read("/etc/motd") == "new\n"
 
 
-def test_a_renderer_that_fails_changes_nothing(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+def refuse(settings: object) -> tuple[File, ...]:
+    """Render nothing: what the models accept can be rendered, so it takes a service of the test."""
+    raise RenderError("cannot be rendered", where="settings.kernel")
+
+
+BROKEN = Service(name="broken", keys=("kernel",), render=refuse)
+
+
+def test_a_renderer_that_fails_changes_nothing(node: Node) -> None:
     """No file is written and no unit touched, of no service."""
-    node.set({"motd": "new", "kernel": {"sysctl": {"vm.swappiness": "10\\"}}})
+    node.set({"motd": "new", "dns": {"name-servers": ["192.0.2.53"]}})
     before = node.tree()
 
-    result = node.apply()
+    result = node.agent(BROKEN).answer(APPLY)
 
     assert not result.ok
-    assert result.error == 'settings.kernel.sysctl."vm.swappiness": ends with a backslash'
+    assert result.error == "settings.kernel: cannot be rendered"
     assert node.tree() == before
     assert node.systemd.calls == []
 
 
 def test_a_start_goes_on_without_what_cannot_be_rendered(node: Node) -> None:
     """A wrong parameter of the kernel must not cost the machine its network."""
-    node.set(
-        {"dns": {"name-servers": ["192.0.2.53"]}, "kernel": {"sysctl": {"vm.swappiness": "10\\"}}}
-    )
+    node.set({"dns": {"name-servers": ["192.0.2.53"]}})
 
-    result = node.agent().boot()
+    result = node.agent(BROKEN).boot()
 
     assert not result.ok
-    assert statuses(result) == {"sysctl": "failed", "network": "done", "dns": "done"}
+    assert statuses(result) == {"broken": "failed", "network": "done", "dns": "done"}
     assert "DNS=192.0.2.53\n" in node.read("/etc/systemd/resolved.conf.d/60-settings.conf")
-    assert not node.exists("/etc/sysctl.d/99-settings.conf")
 
 
 def test_a_start_writes_files_and_leaves_services_alone(node: Node) -> None:
@@ -356,80 +282,6 @@ def test_secrets_are_in_no_answer(node: Node) -> None:
     assert secret not in "".join(p.read_text() for p in node.places.state.iterdir() if p.is_file())
 
 
-def test_a_kernel_parameter_goes_back_when_it_is_unset(node: Node) -> None:
-    """The value of before the first setting is written again, in the file that is read first."""
-    swappiness = node.places.proc / "sys" / "vm" / "swappiness"
-    node.set({"kernel": {"sysctl": {"vm.swappiness": "10"}}})
-    node.apply()
-    swappiness.write_text("10\n")  # as systemd-sysctl does
-    node.set({"kernel": {"sysctl": {"vm.swappiness": "20"}}})
-    node.apply()
-    node.unset("settings.kernel.sysctl")
-
-    result = node.apply()
-
-    assert statuses(result) == {"sysctl": "done"}
-    assert node.systemd.calls == ["RestartUnit systemd-sysctl.service"]
-    assert node.read("/etc/sysctl.d/00-before-settings.conf").endswith("\nvm.swappiness = 60\n")
-    assert not node.exists("/etc/sysctl.d/99-settings.conf")
-
-
-def test_a_parameter_that_the_kernel_lacks_fails(node: Node) -> None:
-    """systemd-sysctl says nothing of it; people are told."""
-    node.set({"kernel": {"sysctl": {"vm.swapiness": "10"}}})
-
-    result = node.apply()
-
-    assert [s.error for s in result.services] == [
-        "the kernel has no parameter vm.swapiness\n"
-        "  hint: its module may not be loaded yet; see settings.kernel.modules"
-    ]
-
-
-def test_a_module_that_is_loaded_already_is_told_of(node: Node) -> None:
-    """Refusing it now does not take it out of the kernel."""
-    node.set({"kernel": {"modules": {"sctp": {"allowed": False}, "udf": {"allowed": False}}}})
-
-    (service,) = node.apply().services
-
-    assert (service.status, service.note, service.reboot) == (
-        "done", "loaded until the next start: sctp", True,
-    )  # fmt: skip
-
-
-def test_lockdown_is_tightened(node: Node) -> None:
-    """The kernel is told, at run time as at the start."""
-    node.set({"kernel": {"lockdown": "confidentiality"}})
-
-    assert node.agent().boot().ok
-    assert node.places.lockdown.read_text() == "confidentiality"
-
-
-def test_lockdown_is_never_loosened(node: Node) -> None:
-    """The kernel would refuse; people are told what would help."""
-    node.set({"kernel": {"lockdown": "none"}})
-
-    (service,) = node.apply().services
-
-    assert service.error == (
-        "the kernel is locked down for integrity and cannot go back to none\n"
-        "  hint: lockdown is loosened by a start with other boot parameters, if at all"
-    )
-    assert node.places.lockdown.read_text() == "none [integrity] confidentiality\n"
-
-
-def test_an_interface_that_is_taken_away_stays_until_the_next_start(node: Node) -> None:
-    """A VLAN stays in the kernel when nobody asks for it any more; the answer says so."""
-    vlan: Settings = {"dhcp4": True, "vlan": {"id": 5, "link": "eth0"}}
-    node.set({"network": {"interfaces": {"lan": vlan}}})
-    node.apply()
-    node.unset("settings.network.interfaces")
-
-    (service,) = node.apply().services
-
-    assert (service.note, service.reboot) == ("as before until the next start: lan", True)
-
-
 def test_an_interrupted_apply_is_finished_by_the_next(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -439,7 +291,7 @@ def test_an_interrupted_apply_is_finished_by_the_next(
     def killed(_: Path) -> Systemd:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tests.unit.host.apply.test_agent.Systemd", killed)
+    monkeypatch.setattr("tests.support.apply_node.Systemd", killed)
     with pytest.raises(KeyboardInterrupt):
         node.apply()
     monkeypatch.undo()
@@ -459,6 +311,37 @@ def test_without_the_first_process_services_fail(node: Node) -> None:
 
     assert set(statuses(result).values()) == {"failed"}
     assert all("cannot talk to systemd" in str(s.error) for s in result.services)
+
+
+def test_a_group_of_the_variant_takes_effect(node: Node) -> None:
+    """Its template is filled and its unit restarts; its secrets are in no answer."""
+    shipped, name = node.places.shipped, "journal"
+    folder = shipped / "groups" / name
+    shutil.copytree(repository_root() / "tests/data/variants/logger/settings" / name, folder)
+    described = tomllib.loads((folder / "group.toml").read_text())
+    (folder / "group.json").write_bytes(msgspec.json.encode(described))
+    listed = {"groups": GENERAL, "own": [name]}
+    (shipped / "groups.json").write_bytes(msgspec.json.encode(listed))
+    defaults = {**DEFAULTS, name: described["defaults"]}
+    (shipped / "defaults.json").write_bytes(msgspec.json.encode(defaults))
+    journald = "systemd-journald.service"
+    node.systemd.units[journald] = FakeUnit()
+    forward = {"address": "log.example.com", "token": "s3cr3t"}
+    node.store = Store(
+        node.places.settings, pending=node.places.state / "pending",
+        groups=groups.load(shipped), defaults=defaults,
+    )  # fmt: skip
+    node.set({name: {"keep-days": 3, "forward": forward}})
+
+    shown = node.apply(PLAN)
+    result = node.apply()
+
+    assert statuses(result) == {name: "done"}
+    assert node.systemd.calls == [f"RestartUnit {journald}"]
+    assert node.read("/etc/systemd/journald.conf.d/60-settings.conf") == (
+        "[Journal]\nSystemMaxUse=500M\nMaxRetentionSec=3day\nForwardToSocket=log.example.com\n"
+    )
+    assert [change.diff for change in shown.files] == [None]
 
 
 def test_two_at_once_do_not_mix(node: Node) -> None:
