@@ -26,6 +26,13 @@ inherit = ["@parent@"]
 # Files at the paths where they will be in the image: units, sysctl settings, ….
 rootfs = ["rootfs"]
 
+# Groups of settings of your own, each a directory; see docs/how-to/add-settings.md.
+# settings-groups = ["./settings/NAME"]
+
+# What a node is told by its image; every setting is in docs/reference/settings.md.
+# [settings]
+# motd = "This is @name@."
+
 [packages]
 # Debian packages for the host: "name", "name=version" or "name/suite". The
 # exact packages are written to variant.lock beside this file, which belongs

@@ -19,6 +19,7 @@ from bulkhead.model.settings.values import (
     SingleLine,
     Table,
     Url,
+    only,
     rule,
     whole,
 )
@@ -75,7 +76,10 @@ Signal = Literal[
     "memory.available", "nodefs.available", "nodefs.inodesFree", "imagefs.available",
     "imagefs.inodesFree", "containerfs.available", "containerfs.inodesFree", "pid.available",
 ]  # fmt: skip
-Reserved = dict[Literal["cpu", "memory", "ephemeral-storage", "pid"], Quantity]
+Resource = Literal["cpu", "memory", "ephemeral-storage", "pid"]
+Reserved = Annotated[dict[Resource, Quantity], only(Resource)]
+Thresholds = Annotated[dict[Signal, Threshold], only(Signal)]
+GracePeriods = Annotated[dict[Signal, Duration], only(Signal)]
 
 
 class StaticPod(Table, frozen=True):
@@ -172,11 +176,11 @@ class Kubernetes(Table, frozen=True):
     fail_cgroup_v1: bool | None = None
 
     # Eviction, and what pods do not get
-    eviction_hard: dict[Signal, Threshold] | None = None
+    eviction_hard: Thresholds | None = None
     """Thresholds at which pods are evicted at once."""
-    eviction_soft: dict[Signal, Threshold] | None = None
+    eviction_soft: Thresholds | None = None
     """Thresholds at which they are evicted after a time of grace."""
-    eviction_soft_grace_period: dict[Signal, Duration] | None = None
+    eviction_soft_grace_period: GracePeriods | None = None
     eviction_max_pod_grace_period: Annotated[int, whole(0, 2**31 - 1)] | None = None
     """Seconds."""
     kube_reserved: Reserved | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from bulkhead.model.settings.check import SettingsError
-from bulkhead.model.settings.values import Table, whole
+from bulkhead.model.settings.values import Table, only, whole
 
 # Linux's, as in capabilities(7), without CAP_ and in small letters.
 Capability = Literal[
@@ -37,9 +37,9 @@ class Limit(Table, frozen=True):
 class OciDefaults(Table, frozen=True):
     """Defaults of containers."""
 
-    capabilities: dict[Capability, bool] | None = None
+    capabilities: Annotated[dict[Capability, bool], only(Capability)] | None = None
     """Capabilities by name: true gives one to every container, false takes it away."""
-    resource_limits: dict[Resource, Limit] | None = None
+    resource_limits: Annotated[dict[Resource, Limit], only(Resource)] | None = None
     """Limits of each process, by name."""
 
 
