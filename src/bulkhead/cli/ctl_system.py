@@ -13,6 +13,7 @@ from bulkhead.cli.ctl_node import Node, json_option, pass_node, show_problem
 from bulkhead.client.api import Api
 from bulkhead.client.connection import Busy, Missing
 from bulkhead.model.apply import ApplyResult
+from bulkhead.model.health import Condition
 from bulkhead.model.updates import UpdateStatus
 
 
@@ -23,6 +24,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     os: dict[str, str]
     read_only: bool
     """Settings cannot be changed until the next start."""
+    conditions: tuple[Condition, ...]
+    """What is wrong with the settings; the node works around it."""
     commit: int | None
     """The newest one; None while the node has the image's settings."""
     pending: tuple[str, ...]
@@ -148,6 +151,7 @@ def _status(api: Api) -> Status:
         version=health.version,
         os=api.os(),
         read_only=health.read_only,
+        conditions=health.conditions,
         commit=commits[0].number if commits else None,
         pending=tuple(api.transactions()),
         applied=applied,
@@ -161,6 +165,7 @@ def _lines(status: Status) -> list[tuple[str, str]]:
     if status.read_only:
         settings += ", locked until the next start"
     found.append(("settings", settings))
+    found += ((c.severity, c.title) for c in status.conditions)
     if status.pending:
         found.append(("pending", ", ".join(status.pending)))
     if status.applied is not None:

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from bulkhead.model.apply import ApplyResult
+from bulkhead.model.health import Condition
 from bulkhead.model.history import Change, Commit
 
 PREFIX = "/bulkhead/v1"
@@ -233,3 +234,5 @@ class ApiHealth(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     read_only: bool
     """Settings cannot be changed until the next start of the machine (`POST /actions/lockdown`)."""
+    conditions: tuple[Condition, ...] = ()
+    """What is wrong with the node's settings; it works around it."""

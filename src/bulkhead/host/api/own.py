@@ -45,7 +45,7 @@ class OwnService:
         changing = (400, 403, 507)
         return [
             of("GET", f"{PREFIX}/health", self.health, query=NoParameters, body=NOTHING,
-               answer=ApiHealth, summary="The API answers."),
+               answer=ApiHealth, summary="The API answers, and says what is wrong."),
             of("PATCH", f"{PREFIX}/unset", self.unset, query=OwnTransaction, body=UnsetRequest,
                errors=changing, summary="Return settings to the image's defaults, in a transaction."),
             of("GET", f"{PREFIX}/diff", self.diff, query=OwnTransaction, body=NOTHING,
@@ -76,8 +76,9 @@ class OwnService:
         ]  # fmt: skip
 
     async def health(self, query: NoParameters, body: None, peer: Peer) -> ApiHealth:
-        """Answer."""
-        return ApiHealth(version=__version__, read_only=self._node.read_only)
+        """Answer, and say what is wrong."""
+        conditions = await self._node.read(self._store.conditions)
+        return ApiHealth(version=__version__, read_only=self._node.read_only, conditions=conditions)
 
     async def unset(self, query: OwnTransaction, body: UnsetRequest, peer: Peer) -> None:
         """Add keys to a transaction that will lose the node's own value, with all below them."""

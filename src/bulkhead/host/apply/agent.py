@@ -119,6 +119,8 @@ class Agent:
             defaults=self._defaults, schemas=self._schemas,
         )  # fmt: skip
         found = store.state()
+        for condition in found.conditions:
+            log.error("%s", condition.title)
         return found.stored.commit.number, found.live
 
     def _services(self, keys: tuple[str, ...] | None) -> tuple[Service, ...]:

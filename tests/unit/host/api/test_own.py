@@ -7,9 +7,11 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bulkhead.host.api import applier
+from bulkhead.model.api import ApiHealth
 from bulkhead.model.apply import ApplyRequest, ApplyResult
 from tests.support.api import Api
 from tests.support.apply_agent import Agent, broken, done
@@ -296,7 +298,11 @@ def test_lockdown_covers_the_own_endpoints(api: Api) -> None:
         "error": "settings are locked down: they cannot be changed until the next start of the "
         "machine"
     }
-    assert api.call(f"GET {OWN}/health").json() == {"version": "0.1.0", "read_only": True}
+    assert api.call(f"GET {OWN}/health").json() == {
+        "version": "0.1.0",
+        "read_only": True,
+        "conditions": [],
+    }
     with Api(api.directory) as again:
         assert again.call(f"POST {OWN}/commit?tx=t", {}).status == 403
 
@@ -307,3 +313,18 @@ def test_the_schema_is_that_of_the_variant(api: Api) -> None:
 
     assert isinstance(found, dict)
     assert set(found["properties"]) == set(api.node.groups.names)
+
+
+def test_what_is_wrong_with_the_settings_is_told(api: Api) -> None:
+    """A commit that cannot be read is passed over, and whoever asks for the health hears of it."""
+    api.set({"motd": "one"})
+    api.set({"motd": "two"})
+    path = api.places.settings / "commits" / "2.json"
+    path.write_bytes(b"")
+
+    health = msgspec.json.decode(api.call(f"GET {OWN}/health").raw, type=ApiHealth)
+
+    [condition] = health.conditions
+    assert (condition.code, condition.severity) == ("settings-unreadable", "error")
+    assert condition.where == str(path)
+    assert api.call("GET /settings?keys=settings.motd").json() == {"motd": "one"}
