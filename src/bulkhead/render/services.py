@@ -17,6 +17,7 @@ from bulkhead.render import (
     ntp,
     pki,
     proxy,
+    refused,
     registry,
     runtime,
     sysctl,
@@ -41,6 +42,9 @@ SERVICES: tuple[Service, ...] = (
     runtime.CONTAINERD_SERVICE,
     runtime.DEFAULTS_SERVICE,
     registry.SERVICE,
+    refused.BOOT,
+    refused.HUGEPAGES,
+    refused.METRICS,
 )
 
 CONFIGURATION_FILES: Mapping[str, ConfigurationFile] = {

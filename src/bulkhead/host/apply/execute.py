@@ -180,6 +180,8 @@ class _Runner:
             return lockdown.tighten(self._places)
         if self._boot:
             return None
+        if step.verb == "refuse":
+            raise HostError(step.why)
         unit = self._connection().act(step.verb, step.unit)
         return None if unit.active == "active" else f"{step.unit} does not run"
 

@@ -95,3 +95,18 @@ def test_an_interface_that_is_taken_away_stays_until_the_next_start(node: Node) 
     (service,) = node.apply().services
 
     assert (service.note, service.reboot) == ("as before until the next start: lan", True)
+
+
+def test_what_cannot_take_effect_is_told(node: Node) -> None:
+    """The command line is part of a signed file; the setting does not pass for done."""
+    node.set({"boot": {"kernel-parameters": {"isolcpus": ["1"]}}, "motd": "hello"})
+
+    result = node.apply()
+
+    assert statuses(result) == {"motd": "done", "boot": "failed"}
+    assert result.services[-1].error == (
+        "the command line is part of the kernel image, which a node cannot change; "
+        "give it in the variant: kernel.command-line"
+    )
+    # The next start does not fail for it.
+    assert node.agent().boot().ok
