@@ -176,6 +176,13 @@ def test_attacks_from_inside_fail(there: Containers, box: Container, attack: str
     assert code != 0, said
 
 
+def test_memory_runs_out_for_containers_first(there: Containers, box: Container) -> None:
+    """A container does not inherit containerd's protection, and cannot get it back."""
+    adjust = "cat /proc/1/oom_score_adj; echo 0 2>/dev/null > /proc/1/oom_score_adj"
+
+    assert run(there, "box", "sh", "-c", adjust) == (1, "100\n")
+
+
 def test_exec_passes_on_users_codes_and_streams(there: Containers, box: Container) -> None:
     """The exit code comes back; a user is looked up in the image; unknown ones are refused."""
     assert run(there, "box", "sh", "-c", "exit 42") == (42, "")

@@ -22,6 +22,9 @@ from bulkhead.model.errors import UserError
 SLICE = "bulkhead-containers.slice"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+# When memory runs out, containers go before the machine's services. crun takes 0 for "not said",
+# and a container would have containerd's protection (-999).
+_OOM_SCORE = 100
 _CPU_PERIOD_US = 100_000
 
 _MASKED = (
@@ -129,7 +132,7 @@ def process(
             {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},
         ],
         "noNewPrivileges": True,
-        "oomScoreAdj": 0,
+        "oomScoreAdj": _OOM_SCORE,
     }  # fmt: skip
     if size is not None:
         made["consoleSize"] = {"width": size[0], "height": size[1]}
