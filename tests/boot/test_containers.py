@@ -5,6 +5,7 @@ One machine serves all tests here; the last one restarts it.
 
 from __future__ import annotations
 
+import base64
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ from bulkhead.model.containers import (
 from bulkhead.model.errors import BulkheadError, RemoteError, UserError
 from bulkhead.testing.vm import VM
 from tests.support import containers as archives
-from tests.support import images
+from tests.support import images, programs
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -181,6 +182,23 @@ def test_memory_runs_out_for_containers_first(there: Containers, box: Container)
     adjust = "cat /proc/1/oom_score_adj; echo 0 2>/dev/null > /proc/1/oom_score_adj"
 
     assert run(there, "box", "sh", "-c", adjust) == (1, "100\n")
+
+
+@pytest.mark.parametrize("call", programs.CALLS)
+def test_no_way_leads_to_the_hypervisor(there: Containers, box: Container, call: str) -> None:
+    """AF_VSOCK is refused in each of the ways that the processor has to make a system call."""
+    program = base64.b64encode(programs.socket(call, family=programs.AF_VSOCK)).decode()
+    code, said = run(there, "box", "sh", "-c", f"echo {program} | base64 -d > /s; chmod +x /s; /s")
+
+    assert code != 0, said
+
+
+def test_the_program_that_asks_for_sockets_gets_others(there: Containers, box: Container) -> None:
+    """Or the test above would prove nothing."""
+    program = base64.b64encode(programs.socket("64", family=programs.AF_INET)).decode()
+
+    script = f"echo {program} | base64 -d > /s; chmod +x /s; /s"
+    assert run(there, "box", "sh", "-c", script) == (0, "")
 
 
 def test_exec_passes_on_users_codes_and_streams(there: Containers, box: Container) -> None:
