@@ -168,6 +168,12 @@ def test_is_limited_and_closed(there: Containers, box: Container) -> None:
         "reboot -f",
         "dmesg",
         "ls -d /proc/1/root/usr/lib/bulkhead",
+        "unshare -U true",
+        "mknod /tmp/null c 1 3",
+        "chown 65536 /tmp",
+        "umount /etc/hosts",
+        "mount -o remount,rw /proc/sys",
+        "echo 1 > /proc/self/uid_map",
     ],
 )
 def test_attacks_from_inside_fail(there: Containers, box: Container, attack: str) -> None:
@@ -177,11 +183,76 @@ def test_attacks_from_inside_fail(there: Containers, box: Container, attack: str
     assert code != 0, said
 
 
+def test_root_is_a_number_of_its_own_on_the_machine(there: Containers, box: Container) -> None:
+    """Each container has another range of users, and its files, devices and networks work."""
+    other = there.run(RunRequest(image=BUSYBOX, name="other"))
+    for container in (box, other):
+        assert run(there, container.name, "cat", "/proc/self/uid_map", "/proc/self/gid_map") == (
+            0, f"         0 {container.first_user:>10}      65536\n" * 2,
+        )  # fmt: skip
+        assert container.userns == "own"
+    assert there.remove("other", force=True)
+
+    starts = [container.first_user or 0 for container in there.list_containers()]
+    assert {box.first_user, other.first_user} & set(starts) == {box.first_user}
+    assert min(starts) >= 1 << 20
+    assert len({*starts, other.first_user}) == len(starts) + 1
+    assert {start % (1 << 16) for start in starts} == {0}
+    owners = "/etc/passwd /usr/bin/busybox /etc/hosts /etc/resolv.conf /kept /"
+    assert run(there, "box", "sh", "-c", f"stat -c %u:%g {owners} | sort -u") == (0, "0:0\n")
+    works = (
+        "echo 127.0.0.9 nine >> /etc/hosts; touch /new; chown web /new; echo x > /dev/null;"
+        "head -c 9 /dev/urandom > /kept/by-root; ls /sys/class/net /sys/fs/cgroup > /dev/null;"
+        "stat -c %u:%g /new /kept/by-root"
+    )
+    assert run(there, "box", "sh", "-ec", works) == (0, "10001:0\n0:0\n")
+
+
+def test_only_root_makes_user_namespaces(there: Containers, box: Container) -> None:
+    """Ordinary users of the machine would gain ways into the kernel by them."""
+    path = "/proc/sys/kernel/unprivileged_userns_clone"
+    assert run(there, "box", "cat", path) == (0, "0\n")
+
+
 def test_memory_runs_out_for_containers_first(there: Containers, box: Container) -> None:
     """A container does not inherit containerd's protection, and cannot get it back."""
     adjust = "cat /proc/1/oom_score_adj; echo 0 2>/dev/null > /proc/1/oom_score_adj"
 
     assert run(there, "box", "sh", "-c", adjust) == (1, "100\n")
+
+
+def test_users_of_the_machine_are_for_those_who_ask(there: Containers, box: Container) -> None:
+    """What they own in a shared volume is out of reach for a container with its own."""
+    shared = Volume(source="kept", target="/kept")
+    made = there.run(RunRequest(image=BUSYBOX, name="plain", userns="host", volumes=(shared,)))
+    script = "echo secret > /kept/theirs; chmod 600 /kept/theirs; chown 70000:70000 /kept/theirs"
+    assert run(there, "plain", "sh", "-ec", script) == (0, "")
+    assert run(there, "plain", "cat", "/proc/self/uid_map") == (
+        0,
+        "         0          0 4294967295\n",
+    )
+    there.remove("plain", force=True)
+
+    assert (made.userns, made.first_user) == ("host", None)
+    assert run(there, "box", "stat", "-c", "%u", "/kept/theirs") == (0, "65534\n")
+    for attack in ("cat", "chown 0", "chmod 644", "truncate -s 0"):
+        code, said = run(there, "box", "sh", "-c", f"{attack} /kept/theirs")
+        assert code != 0, said
+    with pytest.raises(UserError, match="has numbers up to 65535, not 70000"):
+        there.run(RunRequest(image=BUSYBOX, user="70000"))
+
+
+def test_a_new_volume_is_like_the_image_there(there: Containers) -> None:
+    """Owner and mode come from the image, so who may write there may write to the volume."""
+    request = RunRequest(
+        image=BUSYBOX, name="scratch", user="web", volumes=(Volume(source="new", target="/tmp"),)
+    )
+    there.run(request)
+
+    assert run(there, "scratch", "sh", "-c", "echo mine > /tmp/file; stat -c %a:%u /tmp /tmp/file") == (
+        0, "1777:0\n644:10001\n",
+    )  # fmt: skip
+    there.remove("scratch", force=True)
 
 
 @pytest.mark.parametrize("call", programs.CALLS)
@@ -234,6 +305,7 @@ def test_everything_that_should_run_does_after_a_restart(vm: VM, there: Containe
     run(there, "box", "sh", "-c", "echo kept > /kept/file")
     there.run(RunRequest(image=BUSYBOX, name="stopped", restart=Restart(policy="always")))
     there.stop("stopped", timeout_s=0.5)
+    before = {container.name: container.first_user for container in there.list_containers()}
 
     vm.power_off()
     vm.start()
@@ -245,6 +317,7 @@ def test_everything_that_should_run_does_after_a_restart(vm: VM, there: Containe
     assert states["stopped"] == "exited"
     again = reach(vm)
     again.start("box")
+    assert {c.name: c.first_user for c in again.list_containers()} == before
     assert run(again, "box", "cat", "/kept/file") == (0, "kept\n")
     again.remove("box", force=True)
     again.remove("demo", force=True)

@@ -105,6 +105,12 @@ def ps_command(*, machine: str | None, as_json: bool) -> None:
 @click.option("--pids-limit", type=int, help="How many processes and threads.")
 @click.option("--restart", default="no", help="no, on-failure[:N], always or unless-stopped.")
 @click.option("--read-only", is_flag=True, help="Nothing in the container's root can be written.")
+@click.option(
+    "--userns",
+    type=click.Choice(["own", "host"]),
+    default="own",
+    help="Users of the container's own, or the machine's.",
+)
 @click.option("--cap-add", multiple=True, help="Give a capability.")
 @click.option("--cap-drop", multiple=True, help="Take a capability; ALL takes all.")
 @click.option("-l", "--label", multiple=True, metavar="NAME=VALUE", help="Attach a label.")

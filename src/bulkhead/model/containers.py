@@ -89,6 +89,9 @@ class RunRequest(_Model, frozen=True, kw_only=True):
     volumes: tuple[Volume, ...] = ()
     limits: Limits = Limits()
     read_only: bool = False
+    userns: Literal["own", "host"] = "own"
+    """`own`: root in the container is an ordinary number on the machine. `host`: the machine's
+    users, for the few programs that cannot do without."""
     restart: Restart = Restart()
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
@@ -115,6 +118,9 @@ class Container(_Model, frozen=True, kw_only=True):
     ports: tuple[Port, ...] = ()
     restart: Restart = Restart()
     labels: dict[str, str] = {}
+    userns: Literal["own", "host"] = "host"
+    first_user: int | None = None
+    """The machine's number of the container's user 0; it has 65536 from there on."""
 
 
 class Image(_Model, frozen=True, kw_only=True):

@@ -73,7 +73,7 @@ def test_run_sends_what_was_asked_for(tmp_path: Path, monkeypatch: pytest.Monkey
     arguments = [
         "--name", "web", "-p", "8080:80", "-e", "A=1", "-m", "64m", "--cpus", "1.5", "--pids-limit", "9",
         "--restart", "on-failure:3", "--read-only", "--cap-drop", "ALL", "-v", "data:/d:ro", "--dns",
-        "192.0.2.1", "nginx", "sh", "-c", "echo --name x",
+        "192.0.2.1", "--userns", "host", "nginx", "sh", "-c", "echo --name x",
     ]  # fmt: skip
 
     result = CliRunner().invoke(containers.run_command, arguments, catch_exceptions=False)
@@ -90,6 +90,7 @@ def test_run_sends_what_was_asked_for(tmp_path: Path, monkeypatch: pytest.Monkey
         "volumes": [{"source": "data", "target": "/d", "read-only": True}],
         "limits": {"memory": 64 << 20, "cpus": 1.5, "processes": 9},
         "read-only": True,
+        "userns": "host",
         "restart": {"policy": "on-failure", "attempts": 3},
         "cap-drop": ["ALL"],
         "pull": "never",

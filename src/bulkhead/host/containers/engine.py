@@ -19,23 +19,20 @@ import msgspec
 
 from bulkhead.host.containers import (
     accounts,
+    creating,
     images,
-    network,
     records,
-    rootfs,
-    spec,
     transfer,
-    volumes,
+    users,
 )
 from bulkhead.host.containers import messages as m
 from bulkhead.host.containers.containerd import (
-    SNAPSHOTTER,
     Busy,
     Containerd,
     Exists,
     NotFound,
-    wrap,
 )
+from bulkhead.host.containers.given import read_given
 from bulkhead.host.containers.network_client import attach, detach
 from bulkhead.host.containers.places import Places
 from bulkhead.host.containers.records import Record
@@ -53,8 +50,6 @@ from bulkhead.model.containers import (
 )
 from bulkhead.model.errors import BulkheadError, UserError
 
-RUNTIME = "io.containerd.runc.v2"
-SPEC_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Spec"
 RESTART_STATUS = "containerd.io/restart.status"
 RESTART_POLICY = "containerd.io/restart.policy"
 RESTART_LOG = "containerd.io/restart.loguri"
@@ -81,8 +76,7 @@ class Engine:
     ) -> None:
         self.containerd = containerd
         self.places = places
-        self._runtime = runtime
-        self._systemd = systemd
+        self._maker = creating.Maker(containerd, places, runtime=runtime, systemd=systemd)
 
     # --- images ---
 
@@ -139,11 +133,14 @@ class Engine:
                 raise UserError(f"port {port.host}/{port.protocol} is the machine's own")
         image = await self._image(request, report)
         name = request.name or _made_up_name(image.name)
-        record = Record(name=name, image=image.name, request=request, created=_now())
-        await self._check_free(record)
+        # No `await` before it is saved: a range of users must not be given to two.
+        record = Record(
+            name=name, image=image.name, request=request, created=_now(), users=self._users(request)
+        )
+        self._check_free(record)
         records.save(self.places.records, record)
         try:
-            await self._create(record, image)
+            record = await self._maker.create(record, image)
             await self._start(record)
         except BaseException:  # a full disk and a cancelled request, too
             with suppress(BulkheadError, OSError):
@@ -164,7 +161,13 @@ class Engine:
         await self.pull(name, report=report)
         return await images.resolve(self.containerd, name)
 
-    async def _check_free(self, record: Record) -> None:
+    def _users(self, request: RunRequest) -> int | None:
+        if request.userns == "host":
+            return None
+        others = records.load_all(self.places.records)
+        return users.choose({other.users for other in others if other.users is not None})
+
+    def _check_free(self, record: Record) -> None:
         for other in records.names(self.places.records):
             if other == record.name:
                 raise Exists(
@@ -184,55 +187,11 @@ class Engine:
                         hint="choose another port, or stop that container",
                     )
 
-    async def _create(self, record: Record, image: images.Unpacked) -> None:
-        request, name = record.request, record.name
-        # The lease keeps the new snapshot from being collected as garbage until the
-        # container refers to it.
-        async with self.containerd.lease() as lease:
-            await self.containerd.prepare(name, parent=image.snapshot, lease=lease)
-            mounts = await self.containerd.mounts(name)
-            user = request.user if request.user is not None else image.config.user
-            identity = _identify(user, mounts)
-            document = spec.build(
-                request,
-                image.config,
-                name=name,
-                identity=identity,
-                binds=[
-                    *volumes.system_binds(name, self.places),
-                    *volumes.binds(request.volumes, self.places),
-                ],
-                network=self.places.namespace(name),
-                systemd=self._systemd,
-            )
-            await self.containerd.create_container(
-                m.Container(
-                    id=name,
-                    image=image.name,
-                    runtime=m.Runtime(name=RUNTIME, options=self._options(identity)),
-                    spec=m.Any(type_url=SPEC_TYPE, value=msgspec.json.encode(document)),
-                    snapshotter=SNAPSHOTTER,
-                    snapshot_key=name,
-                )
-            )
-
-    def _options(self, identity: accounts.Identity) -> m.Any:
-        # The pipes of its output belong to the container's user, who may then open
-        # /dev/stdout by its name.
-        return wrap(
-            m.RuncOptions(
-                binary_name=self._runtime,
-                systemd_cgroup=self._systemd,
-                io_uid=identity.uid,
-                io_gid=identity.gid,
-            )
-        )
-
     async def _start(self, record: Record) -> None:
         name = record.name
         await attach(self.places.network, name)
         log = f"file://{self.places.log(name)}"
-        mounts = await self.containerd.mounts(name)
+        mounts = await self.containerd.mounts(name) if record.users is None else []
         # containerd-shim-runc-v2 sends both streams to the file that `stdout` names.
         await self.containerd.create_task(
             m.CreateTaskRequest(container_id=name, rootfs=mounts, stdout=log, stderr=log)
@@ -244,7 +203,8 @@ class Engine:
                 await self.containerd.delete_task(name)
             raise
         # Only now: containerd's restart monitor must not start what has not run yet.
-        await self.containerd.set_labels(name, _restart_labels(record.request.restart, log))
+        restart = _restart_labels(record.request.restart, log)
+        await self.containerd.set_labels(name, creating.labels(record) | restart)
 
     async def start(self, name: str) -> Container:
         """Start a container that has ended or was stopped.
@@ -279,7 +239,7 @@ class Engine:
         record = self._record(name)
         # Without its labels the restart monitor lets go of it.
         with suppress(NotFound):
-            await self.containerd.set_labels(name, {})
+            await self.containerd.set_labels(name, creating.labels(record))
         code = record.exit_code
         if await self._task(name) is not None:
             code = await self._end(name, timeout_s)
@@ -325,9 +285,9 @@ class Engine:
                 await self._end(name, 0)
         with suppress(NotFound):
             await self.containerd.delete_container(name)
+        await detach(self.places.network, name)
         with suppress(NotFound):
             await self.containerd.remove_snapshot(name)
-        await detach(self.places.network, name)
         shutil.rmtree(self.places.files(name), ignore_errors=True)
         self.places.log(name).unlink(missing_ok=True)
         records.forget(self.places.records, name)
@@ -352,7 +312,7 @@ class Engine:
 
     def _describe(self, record: Record, task: m.Process | None) -> Container:
         state: State = _STATES.get(task.status, "unknown") if task else "exited"
-        given = network.read_given(self.places, record.name)
+        given = read_given(self.places, record.name)
         ended = task.exit_status if task and task.status == _STOPPED else record.exit_code
         return Container(
             name=record.name,
@@ -365,6 +325,8 @@ class Engine:
             ports=record.request.ports,
             restart=record.request.restart,
             labels=record.request.labels,
+            userns="host" if record.users is None else "own",
+            first_user=record.users,
         )
 
     async def may_write(self, name: str) -> bool:
@@ -389,7 +351,7 @@ class Engine:
                 gid=document.process.user.gid,
                 groups=document.process.user.additional_gids,
             )
-        return _identify(user, await self.containerd.mounts(name))
+        return creating.identify(user, await self.containerd.mounts(name))
 
     async def process_defaults(self, name: str) -> SpecProcess:
         """Return the stored process part of a container's specification."""
@@ -435,11 +397,6 @@ class SpecProcess(msgspec.Struct):
 
 class _Spec(msgspec.Struct):
     process: SpecProcess
-
-
-def _identify(user: str, mounts: list[m.Mount]) -> accounts.Identity:
-    roots = rootfs.layers(mounts)
-    return accounts.identify(user, lambda path: rootfs.read(roots, path, limit=accounts.LIMIT))
 
 
 def _restart_labels(restart: Restart, log: str) -> dict[str, str]:

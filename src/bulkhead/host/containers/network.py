@@ -1,10 +1,10 @@
-"""The one privileged helper: gives containers their network and takes it back.
+"""The one privileged helper: gives containers their sandbox and network and takes them back.
 
     python3 -I -m bulkhead.host.containers.network          serve /run/bulkhead/network.sock
     python3 -I -m bulkhead.host.containers.network restore  at boot, before containerd starts
 
 The service that talks to people has no capabilities; this program has those
-that namespaces, interfaces and packet rules need, and listens only to it. A
+that namespaces, mounts, interfaces and packet rules need, and listens only to it. A
 request names a container and an action; everything else is in the container's
 record. Started by its socket, gone a few seconds after the last request.
 """
@@ -25,10 +25,12 @@ import msgspec
 
 from bulkhead.host.containers import namespaces, nft, records
 from bulkhead.host.containers.cni import Bridge
+from bulkhead.host.containers.given import Given, read_given
 from bulkhead.host.containers.places import Places
 from bulkhead.host.containers.records import Record
+from bulkhead.host.containers.sandboxes import Sandboxes
 from bulkhead.lib.run import CommandFailed
-from bulkhead.model.containers import Port, is_name
+from bulkhead.model.containers import is_name
 from bulkhead.model.errors import Bug, BulkheadError, HostError, UserError
 
 log = logging.getLogger(__name__)
@@ -53,24 +55,16 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: str | None = None
 
 
-class Given(msgspec.Struct, frozen=True, kw_only=True):
-    """What a container has been given; kept below /run until it is taken back."""
-
-    address: str
-    ports: tuple[Port, ...] = ()
-    """Those that lead to it: what a stopped container asked for may be another's by now."""
-
-
 class Network:
     """Attaches and detaches containers. Not for several threads."""
 
     def __init__(self, places: Places, *, machine: Path | None = MACHINE) -> None:
         self._places = places
-        self._machine = machine
+        self._sandboxes = Sandboxes(places=places, machine=machine)
         self._bridge = Bridge(plugins=places.plugins, leases=places.networks / "leases")
 
     def attach(self, name: str) -> str:
-        """Give a container its namespace, address, ports and files; return the address.
+        """Give a container its sandbox, address, ports and files; return the address.
 
         What it already has stays: two calls are as good as one.
 
@@ -80,17 +74,18 @@ class Network:
         """
         record = self._record(name)
         given = self._given(name)
-        if given is None or not namespaces.exists(self._places.namespace(name)):
+        if given is None or not self._sandboxes.exists(record):
             given = self._attach(record)
         write_files(self._places, record, given.address)
         return given.address
 
     def _attach(self, record: Record) -> Given:
         name, pin = record.name, self._places.namespace(record.name)
-        if pin.exists() or self._file(name).exists():
-            self.detach(name)  # half of it is left from an interrupted attempt
+        left = (pin, self._places.users(name).parent, self._file(name))
+        if any(path.exists() for path in left):
+            self.detach(name)  # of an interrupted attempt
         try:
-            namespaces.make(pin, machine=self._machine)
+            self._sandboxes.make(record)
             address = self._bridge.attach(name, pin)
             return self._publish(record, address)
         except BulkheadError:
@@ -122,8 +117,7 @@ class Network:
                 nft.apply(command)
         # Without the namespace the plug-in still frees the address.
         self._bridge.detach(name, pin if namespaces.exists(pin) else None)
-        if pin.exists():
-            namespaces.remove(pin, machine=self._machine)
+        self._sandboxes.remove(name)
         self._file(name).unlink(missing_ok=True)
 
     def restore(self) -> list[str]:
@@ -157,14 +151,6 @@ class Network:
     def _save(self, name: str, given: Given) -> None:
         self._places.networks.mkdir(mode=0o755, parents=True, exist_ok=True)
         self._file(name).write_bytes(msgspec.json.encode(given))
-
-
-def read_given(places: Places, name: str) -> Given | None:
-    """Return what a container has been given since the last boot, or None."""
-    try:
-        return msgspec.json.decode((places.networks / f"{name}.json").read_bytes(), type=Given)
-    except (FileNotFoundError, msgspec.MsgspecError):
-        return None
 
 
 def write_files(places: Places, record: Record, address: str) -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 from bulkhead.model.errors import HostError
 
-TIMEOUT_S = 60
+TIMEOUT_S = 600  # a new volume may have much to copy
 
 
 class _Answer(msgspec.Struct):

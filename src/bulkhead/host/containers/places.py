@@ -21,6 +21,9 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     networks: Path = Path("/run/bulkhead-network")
     """NAME.json: what a network was given. Written by the network program alone."""
     namespaces: Path = Path("/run/netns")
+    sandboxes: Path = Path("/run/bulkhead-sandboxes")
+    """NAME/users and NAME/root, for containers with users of their own."""
+    snapshots: Path = Path("/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots")
     containerd: Path = Path("/run/containerd/containerd.sock")
     network: Path = Path("/run/bulkhead/network.sock")
     resolvers: tuple[Path, ...] = (
@@ -38,6 +41,14 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     def namespace(self, name: str) -> Path:
         """Return a container's pinned network namespace."""
         return self.namespaces / name
+
+    def users(self, name: str) -> Path:
+        """Return a container's pinned user namespace."""
+        return self.sandboxes / name / "users"
+
+    def root(self, name: str) -> Path:
+        """Return where the root of a container with users of its own is mounted."""
+        return self.sandboxes / name / "root"
 
     def files(self, name: str) -> Path:
         """Return the directory of files that are bound into a container."""

@@ -1,7 +1,8 @@
 """What Bulkhead remembers of each container beside what containerd stores.
 
 One file per container, replaced atomically. It is all that is needed to give
-a container its network again after a reboot, before containerd starts.
+a container its users, root and network again after a reboot, before
+containerd starts.
 """
 
 from __future__ import annotations
@@ -17,6 +18,17 @@ from bulkhead.model.errors import HostError
 FORMAT = 1
 
 
+class Layers(msgspec.Struct, frozen=True, kw_only=True):
+    """The directories of a container's snapshot."""
+
+    lower: tuple[str, ...]
+    """Of the image, topmost first."""
+    upper: str
+    work: str
+    options: tuple[str, ...] = ()
+    """Further options of the overlay, as containerd found out that the kernel wants them."""
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """One container. Fields of a newer version are ignored, so that a rollback works."""
 
@@ -28,6 +40,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     created: str
     wanted: bool = True
     """It should run; False after `stop`."""
+    users: int | None = None
+    """The machine's number of its user 0; None: it has the machine's users."""
+    layers: Layers | None = None
     exit_code: int | None = None
     """Of a process that containerd has forgotten."""
 
@@ -63,6 +78,16 @@ def load(directory: Path, name: str) -> Record | None:
     if record.name != name:
         raise HostError(f"is the record of another container, {record.name!r}", where=str(file))
     return record
+
+
+def load_all(directory: Path) -> list[Record]:
+    """Read all records.
+
+    Raises:
+        HostError: one of them cannot be read.
+    """
+    found = (load(directory, name) for name in names(directory))
+    return [record for record in found if record is not None]
 
 
 def names(directory: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Reading small files out of an image's unpacked layers, without mounting anything.
+"""The layers of a snapshot, and reading small files out of them without mounting anything.
 
 The layers belong to the image: every name in them may be a trap. No symbolic
 link is followed, and a device in place of a file (overlayfs's mark for
@@ -13,6 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bulkhead.host.containers.messages import Mount
+from bulkhead.host.containers.records import Layers
+from bulkhead.model.errors import HostError
+
+_DIRECTORIES = ("lowerdir", "upperdir", "workdir")
 
 
 def layers(mounts: Sequence[Mount]) -> list[Path]:
@@ -28,6 +32,26 @@ def layers(mounts: Sequence[Mount]) -> list[Path]:
             elif key == "lowerdir":
                 found += [Path(part) for part in value.split(":")]
     return found
+
+
+def overlay(mounts: Sequence[Mount]) -> Layers:
+    """Return what a writable snapshot is made of.
+
+    Raises:
+        HostError: it is no overlay of layers.
+    """
+    pairs = [option.partition("=")[::2] for mount in mounts for option in mount.options]
+    named = {key: value for key, value in pairs if key in _DIRECTORIES}
+    if [mount.type for mount in mounts] != ["overlay"] or len(named) != len(_DIRECTORIES):
+        raise HostError("containerd's snapshot is not an overlay of layers")
+    return Layers(
+        lower=tuple(named["lowerdir"].split(":")),
+        upper=named["upperdir"],
+        work=named["workdir"],
+        options=tuple(
+            f"{key}={value}" for key, value in pairs if key not in _DIRECTORIES and value
+        ),
+    )
 
 
 def read(roots: Sequence[Path], path: str, *, limit: int) -> str:

@@ -62,6 +62,17 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     stop_signal: str = ""
 
 
+class Own(msgspec.Struct, frozen=True, kw_only=True):
+    """Users of the container's own."""
+
+    pin: Path
+    """The user namespace."""
+    root: Path
+    """Where its root is mounted, with the owners that the namespace knows."""
+    first: int
+    count: int
+
+
 class Bind(msgspec.Struct, frozen=True, kw_only=True):
     """A file or directory of the machine, at `target` in the container."""
 
@@ -147,6 +158,7 @@ def build(
     identity: Identity,
     binds: Sequence[Bind],
     network: Path,
+    own: Own | None = None,
     systemd: bool = True,
 ) -> Json:
     """Return the whole specification.
@@ -158,6 +170,7 @@ def build(
         identity: whom its first process runs as.
         binds: volumes and the files that Bulkhead provides.
         network: the pinned network namespace.
+        own: its users; None: the machine's, and containerd mounts the root.
         systemd: put it into a scope of systemd's; else cgroupfs (for tests).
 
     Raises:
@@ -175,18 +188,19 @@ def build(
     return {
         "ociVersion": "1.1.0",
         "process": made,
-        "root": {"path": "rootfs", "readonly": request.read_only},
+        "root": {"path": str(own.root) if own else "rootfs", "readonly": request.read_only},
         "hostname": hostname,
         "mounts": [
             *_system_mounts(),
             *(_scratch_mounts() if request.read_only else ()),
-            *(_bind(bind) for bind in binds),
+            *(_bind(bind, own) for bind in binds),
         ],
         "linux": {
             "cgroupsPath": f"{SLICE}:bulkhead:{name}" if systemd else f"/bulkhead/{name}",
             "namespaces": [
                 *({"type": kind} for kind in ("pid", "ipc", "uts", "mount", "cgroup")),
                 {"type": "network", "path": str(network)},
+                *([{"type": "user", "path": str(own.pin)}] if own else ()),
             ],
             "resources": resources(request.limits),
             "seccomp": seccomp.profile(granted, machine=os.uname().machine),
@@ -195,7 +209,7 @@ def build(
             # Ordinary users may listen on port 80 and send pings in a network of their own.
             "sysctl": {
                 "net.ipv4.ip_unprivileged_port_start": "0",
-                "net.ipv4.ping_group_range": "0 2147483647",
+                "net.ipv4.ping_group_range": f"0 {own.count - 1 if own else 2147483647}",
             },
         },
     }
@@ -246,8 +260,14 @@ def _scratch_mounts() -> list[Json]:
     ]
 
 
-def _bind(bind: Bind) -> Json:
+def _bind(bind: Bind, own: Own | None) -> Json:
     options = ["rbind", "rprivate", "nosuid", "nodev", "ro" if bind.read_only else "rw"]
-    return {
+    made: Json = {
         "destination": bind.target, "type": "bind", "source": bind.source, "options": options,
     }  # fmt: skip
+    if own is not None:
+        # Files keep the numbers that the container knows them by: another one, with other numbers
+        # on the machine, can share them. What has a number beyond its own is nobody's to it.
+        mapping = [{"containerID": 0, "hostID": own.first, "size": own.count}]
+        made |= {"uidMappings": mapping, "gidMappings": mapping}
+    return made

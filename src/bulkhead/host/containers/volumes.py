@@ -16,7 +16,7 @@ _TAKEN = ("/", "/proc", "/sys", "/dev")
 
 
 def binds(volumes: tuple[Volume, ...], places: Places) -> list[Bind]:
-    """Turn volumes into mounts; a named volume is made when it is first used.
+    """Turn volumes into mounts; a named volume is made when the container is (`filling`).
 
     Raises:
         UserError: a directory that is not among those that may be shared, or
@@ -54,9 +54,7 @@ def _source(volume: Volume, places: Places) -> Path:
     if not volume.source.startswith("/"):
         if not is_name(volume.source):
             raise UserError(f"a volume cannot be named {volume.source!r}")
-        path = places.volumes / volume.source
-        path.mkdir(mode=0o755, parents=True, exist_ok=True)
-        return path
+        return places.volumes / volume.source
     # Links are resolved before the comparison: only where it really leads counts.
     real = Path(os.path.realpath(volume.source))
     allowed = (places.volumes, *places.shared)

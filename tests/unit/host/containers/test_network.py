@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from bulkhead.host.containers import network, nft, records
+from bulkhead.host.containers.given import Given
 from bulkhead.host.containers.places import Places
 from bulkhead.host.containers.records import Record
 from bulkhead.model.containers import Port, RunRequest
@@ -163,7 +164,7 @@ def test_only_ports_that_were_given_are_taken_back(
     monkeypatch.setattr(nft, "apply", commands.append)
     served = network.Network(msgspec.structs.replace(where, plugins=plugins), machine=None)
     ports = record("web").request.ports
-    given = network.Given(address="10.88.0.2", ports=ports)
+    given = Given(address="10.88.0.2", ports=ports)
     (where.networks / "web.json").write_bytes(msgspec.json.encode(given))
 
     served.detach("web")

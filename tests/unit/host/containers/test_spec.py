@@ -178,3 +178,21 @@ def test_clone_cannot_make_namespaces_and_clone3_says_it_does_not_exist() -> Non
         {"index": 0, "value": 0x7E020000, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}
     ]
     assert clone3 == {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}
+
+
+def test_users_of_its_own() -> None:
+    """The user namespace is joined, the root is the mapped one, volumes keep their numbers."""
+    own = spec.Own(pin=Path("/own/users"), root=Path("/own/root"), first=1 << 20, count=1 << 16)
+    made = spec.build(
+        RunRequest(image="x"), IMAGE, name="web", identity=Identity(uid=5),
+        binds=[spec.Bind(source="/v", target="/data")], network=Path("/run/netns/web"), own=own,
+    )  # fmt: skip
+    read = msgspec.json.decode(msgspec.json.encode(made), type=_Spec)
+
+    mapping = [{"containerID": 0, "hostID": 1 << 20, "size": 1 << 16}]
+    assert read.root == {"path": "/own/root", "readonly": False}
+    assert {"type": "user", "path": "/own/users"} in read.linux.namespaces
+    assert read.process.user["uid"] == 5
+    (bind,) = (mount for mount in read.mounts if mount["destination"] == "/data")
+    assert (bind["uidMappings"], bind["gidMappings"]) == (mapping, mapping)
+    assert not any("uidMappings" in mount for mount in read.mounts if mount != bind)

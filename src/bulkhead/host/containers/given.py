@@ -1,0 +1,24 @@
+"""What a container has been given since the last boot: written by the network program, read by all."""
+
+from __future__ import annotations
+
+import msgspec
+
+from bulkhead.host.containers.places import Places
+from bulkhead.model.containers import Port
+
+
+class Given(msgspec.Struct, frozen=True, kw_only=True):
+    """What a container has been given; kept below /run until it is taken back."""
+
+    address: str
+    ports: tuple[Port, ...] = ()
+    """Those that lead to it: what a stopped container asked for may be another's by now."""
+
+
+def read_given(places: Places, name: str) -> Given | None:
+    """Return what a container has been given since the last boot, or None."""
+    try:
+        return msgspec.json.decode((places.networks / f"{name}.json").read_bytes(), type=Given)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None
