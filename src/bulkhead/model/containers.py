@@ -18,6 +18,9 @@ from bulkhead.model.problem import Problem
 # A `$` alone would also match before a newline at the end.
 NAME_PATTERN = r"^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$(?!\n)"
 _IPV4 = r"^(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!$)|$)){4}$(?!\n)"
+# What sethostname(2) takes and a name server could know. It is written to files in the container.
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOSTNAME = re.compile(rf"(?=.{{1,64}}\Z){_LABEL}(?:\.{_LABEL})*")
 Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
 
 
@@ -57,7 +60,8 @@ class Limits(_Model, frozen=True, kw_only=True):
 
     memory: Annotated[int, Meta(ge=6 * 1024 * 1024)] | None = None
     """Bytes."""
-    cpus: Annotated[float, Meta(gt=0, le=4096)] | None = None
+    cpus: Annotated[float, Meta(ge=0.01, le=4096)] | None = None
+    """A hundredth is the least that the kernel can measure out."""
     processes: Annotated[int, Meta(ge=1)] = 4096
     """Threads count too. Never unlimited: a fork bomb must not take the machine."""
 
@@ -84,7 +88,7 @@ class RunRequest(_Model, frozen=True, kw_only=True):
     workdir: str | None = None
     hostname: str | None = None
     dns: tuple[str, ...] = ()
-    """Name servers instead of the machine's."""
+    """Name servers instead of the machine's: IPv4 or IPv6 addresses."""
     ports: tuple[Port, ...] = ()
     volumes: tuple[Volume, ...] = ()
     limits: Limits = Limits()
@@ -97,6 +101,27 @@ class RunRequest(_Model, frozen=True, kw_only=True):
     cap_drop: tuple[str, ...] = ()
     labels: dict[str, str] = {}
     pull: Literal["missing", "always", "never"] = "missing"
+
+    def __post_init__(self) -> None:
+        """Check what gets into files of the container, where a line more would mean something."""
+        if self.hostname is not None and not _HOSTNAME.fullmatch(self.hostname):
+            raise ValueError(
+                "hostname: expected up to 64 letters, digits, dots and hyphens, "
+                f"got {self.hostname!r}"
+            )
+        for server in self.dns:
+            if not _is_address(server):
+                raise ValueError(f"dns: expected an IPv4 or IPv6 address, got {server!r}")
+
+
+def _is_address(text: str) -> bool:
+    import ipaddress  # only where somebody names a server
+
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text  # an interface's name, which is not checked and means nothing there
 
 
 State = Literal["created", "running", "paused", "exited", "unknown"]

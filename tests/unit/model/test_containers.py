@@ -62,6 +62,42 @@ def test_a_name_is_harmless_as_a_path(name: str) -> None:
         model.request(image="x", name=name)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("limits", {"cpus": 0.009}, ">= 0.01"),
+        ("limits", {"cpus": float("nan")}, ">= 0.01"),
+        ("limits", {"cpus": float("inf")}, "<= 4096"),
+        ("hostname", "web\n192.0.2.1 bank", r"hostname: .* got 'web\\n192.0.2.1 bank'"),
+        ("hostname", "web\n", "hostname: expected up to 64 letters"),
+        ("hostname", "", "hostname"),
+        ("hostname", "-web", "hostname"),
+        ("hostname", "a" * 64, "hostname"),
+        ("hostname", "a." * 32 + "a", "hostname"),
+        ("dns", ["192.0.2.1", "example.com"], "dns: .* got 'example.com'"),
+        ("dns", ["192.0.2.1\nsearch evil"], "dns: expected an IPv4 or IPv6 address"),
+        ("dns", ["fe80::1%a\noptions x"], "dns"),
+        ("dns", [""], "dns"),
+    ],
+)
+def test_what_gets_into_a_containers_files_is_checked(
+    field: str, value: object, words: str
+) -> None:
+    """A host's name or a server's address cannot bring a line of its own."""
+    with pytest.raises(UserError, match=words):
+        model.request(image="x", **{field: value})
+
+
+def test_ordinary_names_and_servers_pass() -> None:
+    """Upper case, dots, both kinds of addresses, the smallest and the largest."""
+    made = model.request(
+        image="x", hostname="Web-1." + "a" * 58, dns=["192.0.2.1", "2001:db8::1"],
+        limits={"cpus": 0.01},
+    )  # fmt: skip
+
+    assert (made.dns, made.limits.cpus) == (("192.0.2.1", "2001:db8::1"), 0.01)
+
+
 def test_unknown_fields_are_refused() -> None:
     """A misspelt option is an error, not a default."""
     with pytest.raises(msgspec.ValidationError, match="unknown field `privileged`"):
