@@ -32,6 +32,7 @@ from bulkhead.model.containers import (
     Volume,
 )
 from bulkhead.model.errors import BulkheadError, RemoteError, UserError
+from bulkhead.model.runtime_defaults import DEFAULTS
 from bulkhead.testing.vm import VM
 from tests.support import containers as archives
 from tests.support import images, programs
@@ -39,6 +40,11 @@ from tests.support import images, programs
 pytestmark = pytest.mark.timeout(600)
 
 TOKEN = "0123456789abcdef" * 4
+# More locked memory than containerd itself has; no pings for ordinary users.
+SETTINGS = (
+    '{"limits": {"RLIMIT_MEMLOCK": {"soft": 1048576, "hard": 18446744073709551615}},'
+    ' "unprivileged_icmp": false}'
+)
 CHANNEL, WEB = 7433, 8080
 BUSYBOX = "bulkhead/busybox"
 
@@ -58,7 +64,11 @@ def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VM]:
         image=image.disk,
         disk_size=images.DISK_SIZE,
         forwards=(CHANNEL, WEB),
-        credentials={"bulkhead.channel-token": TOKEN.encode()},
+        credentials={
+            "bulkhead.channel-token": TOKEN.encode(),
+            # What settings are rendered to (tmpfiles.d(5)).
+            "tmpfiles.extra": f"f /etc/bulkhead/{DEFAULTS} 0644 - - - {SETTINGS}".encode(),
+        },
     ) as machine:
         machine.wait_until_ready()
         yield machine
@@ -206,6 +216,12 @@ def test_root_is_a_number_of_its_own_on_the_machine(there: Containers, box: Cont
         "stat -c %u:%g /new /kept/by-root"
     )
     assert run(there, "box", "sh", "-ec", works) == (0, "10001:0\n0:0\n")
+
+
+def test_settings_count_for_containers(there: Containers, box: Container) -> None:
+    """Pings are off: the kernel's default, "1 0", in numbers that the container does not have."""
+    path = "/proc/sys/net/ipv4/ping_group_range"
+    assert run(there, "box", "cat", path) == (0, "65534\t65534\n")
 
 
 def test_only_root_makes_user_namespaces(there: Containers, box: Container) -> None:

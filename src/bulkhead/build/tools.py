@@ -151,7 +151,7 @@ def tools(name: str, *, cache: Path, progress: Progress, locked: bool = False) -
     nothing half-made.
 
     Args:
-        name: "image", "vm", "qcow2", "compile" or "bench".
+        name: "image", "vm", "qcow2", "compile", "registry" or "bench".
         cache: the cache directory.
         progress: where to show downloads.
         locked: fail rather than use other versions when locked ones are no longer to be had.

@@ -23,6 +23,7 @@ from bulkhead import __version__
 from bulkhead.host.containers import attached, logs
 from bulkhead.host.containers.containerd import Busy, Exists, NotFound
 from bulkhead.host.containers.engine import Engine
+from bulkhead.host.containers.transfer import Credentials
 from bulkhead.host.containers.transfer_messages import Progress
 from bulkhead.host.serving import CLOSE, Guard, TooLarge, TooSlow, read_body
 from bulkhead.model.containers import (
@@ -131,7 +132,7 @@ class _Service:
         wanted = await _body(request, PullRequest)
         credentials = None
         if wanted.username is not None and wanted.password is not None:
-            credentials = (wanted.username, wanted.password)
+            credentials = Credentials(user=wanted.username, secret=wanted.password)
 
         async def work(report: Callable[[Progress], None]) -> tuple[str, ...]:
             pulled = await self._engine.pull(wanted.image, report=report, credentials=credentials)

@@ -25,7 +25,9 @@ DEFAULT = (
 )  # fmt: skip
 
 
-def choose(*, add: Sequence[str], drop: Sequence[str]) -> tuple[str, ...]:
+def choose(
+    *, add: Sequence[str], drop: Sequence[str], default: Sequence[str] = DEFAULT
+) -> tuple[str, ...]:
     """Return the capabilities of a container: the default, without `drop`, with `add`.
 
     Names may be short (`net_raw`); ALL means every one. As with Docker,
@@ -35,7 +37,7 @@ def choose(*, add: Sequence[str], drop: Sequence[str]) -> tuple[str, ...]:
         UserError: there is no such capability.
     """
     dropped = _names(drop)
-    kept = [name for name in DEFAULT if name not in dropped]
+    kept = [name for name in default if name not in dropped]
     return tuple(sorted({*kept, *_names(add)}))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -13,6 +14,8 @@ from bulkhead.host.containers.accounts import Identity
 from bulkhead.host.containers.containerd import SNAPSHOTTER, Containerd, wrap
 from bulkhead.host.containers.places import Places
 from bulkhead.host.containers.records import Record
+from bulkhead.model.errors import HostError
+from bulkhead.model.runtime_defaults import DEFAULTS, RuntimeDefaults
 
 RUNTIME = "io.containerd.runc.v2"
 SPEC_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Spec"
@@ -83,6 +86,7 @@ class Maker:
             ],
             network=self._places.namespace(name),
             own=own,
+            defaults=load_defaults(self._places.settings),
             systemd=self._systemd,
         )
         return msgspec.json.encode(document)
@@ -99,6 +103,21 @@ class Maker:
                 io_gid=first + identity.gid,
             )
         )
+
+
+def load_defaults(folder: Path) -> RuntimeDefaults:
+    """Read what the settings say of every container; nothing if they do not.
+
+    Raises:
+        HostError: the file cannot be read.
+    """
+    path = folder / DEFAULTS
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=RuntimeDefaults)
+    except FileNotFoundError:
+        return RuntimeDefaults()
+    except (OSError, msgspec.MsgspecError) as error:
+        raise HostError(f"cannot be read: {error}", where=str(path)) from error
 
 
 def labels(record: Record) -> dict[str, str]:

@@ -22,6 +22,7 @@ from bulkhead.host.containers import (
     creating,
     images,
     records,
+    registries,
     transfer,
     users,
 )
@@ -81,17 +82,21 @@ class Engine:
     # --- images ---
 
     async def pull(
-        self, image: str, *, report: transfer.Report, credentials: tuple[str, str] | None = None
+        self,
+        image: str,
+        *,
+        report: transfer.Report,
+        credentials: transfer.Credentials | None = None,
     ) -> str:
-        """Fetch an image; return its full name.
+        """Fetch an image from a mirror or its registry, as the settings say; return its full name.
 
         Raises:
             UserError: there is none of that name, or it needs credentials.
         """
         name = reference.normalize(image)
-        await transfer.pull(
-            self.containerd, source=name, name=name, report=report, credentials=credentials
-        )
+        known = registries.load(self.places.settings)
+        places = registries.sources(name, known, credentials=credentials)
+        await registries.pull(self.containerd, name, places, report=report)
         return name
 
     async def import_archive(
@@ -386,6 +391,14 @@ class SpecCapabilities(msgspec.Struct):
     bounding: tuple[str, ...] = ()
 
 
+class SpecLimit(msgspec.Struct):
+    """One of `process.rlimits` of a stored specification."""
+
+    type: str
+    soft: int
+    hard: int
+
+
 class SpecProcess(msgspec.Struct):
     """`process` of a stored specification, as far as `exec` starts from it."""
 
@@ -393,6 +406,7 @@ class SpecProcess(msgspec.Struct):
     env: tuple[str, ...]
     cwd: str
     capabilities: SpecCapabilities
+    rlimits: tuple[SpecLimit, ...] = ()
 
 
 class _Spec(msgspec.Struct):

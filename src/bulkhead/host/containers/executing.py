@@ -23,6 +23,7 @@ from bulkhead.host.containers.containerd import NotFound
 from bulkhead.host.containers.engine import Engine
 from bulkhead.model.containers import ExecRequest
 from bulkhead.model.errors import BulkheadError
+from bulkhead.model.runtime_defaults import Limit
 
 PROCESS_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Process"
 
@@ -137,6 +138,7 @@ async def _process(engine: Engine, name: str, request: ExecRequest) -> spec.Json
         identity=await engine.identify(name, request.user),
         workdir=request.workdir or defaults.cwd,
         granted=defaults.capabilities.bounding,
+        limits={item.type: Limit(soft=item.soft, hard=item.hard) for item in defaults.rlimits},
         terminal=request.tty,
         size=(request.columns, request.rows) if request.tty else None,
     )

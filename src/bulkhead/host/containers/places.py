@@ -15,6 +15,8 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     volumes: Path = Path("/var/lib/bulkhead/volumes")
     shared: tuple[Path, ...] = (Path("/var/lib/bulkhead/shared"),)
     """Directories of the machine that may be given to containers by path."""
+    settings: Path = Path("/run/settings")
+    """The machine's /etc/bulkhead, where the service sees it: what the settings say."""
     logs: Path = Path("/var/log/containers")
     run: Path = Path("/run/bulkhead")
     """exec/: pipes of processes that somebody is attached to."""

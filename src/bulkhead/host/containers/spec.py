@@ -18,6 +18,7 @@ from bulkhead.host.containers import capabilities, seccomp
 from bulkhead.host.containers.accounts import Identity
 from bulkhead.model.containers import Limits, RunRequest
 from bulkhead.model.errors import UserError
+from bulkhead.model.runtime_defaults import Limit, RuntimeDefaults
 
 SLICE = "bulkhead-containers.slice"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -46,6 +47,12 @@ _DEVICES: tuple[dict[str, object], ...] = (
 )
 
 Json = dict[str, object]
+
+DEFAULTS = RuntimeDefaults()
+_LIMITS = {
+    "RLIMIT_NOFILE": Limit(soft=65_536, hard=524_288),
+    "RLIMIT_CORE": Limit(soft=0, hard=0),
+}
 
 
 class ImageConfig(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
@@ -118,6 +125,7 @@ def process(
     identity: Identity,
     workdir: str,
     granted: Sequence[str],
+    limits: Mapping[str, Limit],
     terminal: bool = False,
     size: tuple[int, int] | None = None,
 ) -> Json:
@@ -139,8 +147,7 @@ def process(
             "bounding": list(granted), "effective": effective, "permitted": effective,
         },
         "rlimits": [
-            {"type": "RLIMIT_NOFILE", "soft": 65_536, "hard": 524_288},
-            {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},
+            {"type": name, "soft": limit.soft, "hard": limit.hard} for name, limit in limits.items()
         ],
         "noNewPrivileges": True,
         "oomScoreAdj": _OOM_SCORE,
@@ -159,6 +166,7 @@ def build(
     binds: Sequence[Bind],
     network: Path,
     own: Own | None = None,
+    defaults: RuntimeDefaults = DEFAULTS,
     systemd: bool = True,
 ) -> Json:
     """Return the whole specification.
@@ -171,12 +179,14 @@ def build(
         binds: volumes and the files that Bulkhead provides.
         network: the pinned network namespace.
         own: its users; None: the machine's, and containerd mounts the root.
+        defaults: what the settings say, where the request does not.
         systemd: put it into a scope of systemd's; else cgroupfs (for tests).
 
     Raises:
         UserError: nothing to run, or an unknown capability.
     """
-    granted = capabilities.choose(add=request.cap_add, drop=request.cap_drop)
+    base = capabilities.choose(add=defaults.cap_add, drop=defaults.cap_drop)
+    granted = capabilities.choose(add=request.cap_add, drop=request.cap_drop, default=base)
     hostname = request.hostname or name
     made = process(
         argv=command(request, image),
@@ -184,6 +194,7 @@ def build(
         identity=identity,
         workdir=request.workdir or image.working_dir,
         granted=granted,
+        limits=_LIMITS | defaults.limits,
     )
     return {
         "ociVersion": "1.1.0",
@@ -206,13 +217,20 @@ def build(
             "seccomp": seccomp.profile(granted, machine=os.uname().machine),
             "maskedPaths": list(_MASKED),
             "readonlyPaths": list(_READ_ONLY),
-            # Ordinary users may listen on port 80 and send pings in a network of their own.
-            "sysctl": {
-                "net.ipv4.ip_unprivileged_port_start": "0",
-                "net.ipv4.ping_group_range": f"0 {own.count - 1 if own else 2147483647}",
-            },
+            "sysctl": _sysctls(defaults, own),
         },
     }
+
+
+def _sysctls(defaults: RuntimeDefaults, own: Own | None) -> Json:
+    """Return what ordinary users may do in the container's network, which is its own."""
+    made: Json = {}
+    if defaults.unprivileged_ports:
+        made["net.ipv4.ip_unprivileged_port_start"] = "0"
+    if defaults.unprivileged_icmp:
+        # Groups that the container does not have cannot be named.
+        made["net.ipv4.ping_group_range"] = f"0 {own.count - 1 if own else 2147483647}"
+    return made
 
 
 def resources(limits: Limits) -> Json:

@@ -13,6 +13,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 
+import msgspec
 from grpclib.client import Stream
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
@@ -34,6 +35,19 @@ AnyStream = Stream[m.Any, m.Any]
 _OCI_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
+class Credentials(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asks a registry. It is never printed."""
+
+    user: str = ""
+    """"" with a token."""
+    secret: str
+    """A password, or a token that the registry gave before."""
+
+    def __repr__(self) -> str:
+        """Tell who it is, and nothing more."""
+        return f"Credentials(user={self.user!r})"
+
+
 def platform() -> m.Platform:
     """Return what this machine runs, in OCI's words."""
     machine = os.uname().machine
@@ -46,7 +60,7 @@ async def pull(
     source: str,
     name: str,
     report: Report,
-    credentials: tuple[str, str] | None = None,
+    credentials: Credentials | None = None,
 ) -> None:
     """Fetch `source` from its registry and store it as `name`.
 
@@ -55,7 +69,7 @@ async def pull(
         source: full name in the registry.
         name: full name to store it under.
         report: told how far it is.
-        credentials: user and password, handed over when the registry asks.
+        credentials: handed over when the registry asks.
 
     Raises:
         NotFound: the registry has no such image.
@@ -78,9 +92,9 @@ async def pull(
                 await answering
 
 
-async def _authenticate(stream: AnyStream, credentials: tuple[str, str]) -> None:
-    user, password = credentials
-    answer = tm.AuthResponse(kind=tm.AUTH_CREDENTIALS, username=user, secret=password)
+async def _authenticate(stream: AnyStream, credentials: Credentials) -> None:
+    kind = tm.AUTH_CREDENTIALS if credentials.user else tm.AUTH_REFRESH
+    answer = tm.AuthResponse(kind=kind, username=credentials.user, secret=credentials.secret)
     with suppress(StreamTerminatedError):
         while await stream.recv_message() is not None:
             await stream.send_message(wrap(answer))

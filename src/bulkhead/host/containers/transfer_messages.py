@@ -41,7 +41,7 @@ class OCIRegistry(Message):
     resolver: Annotated[RegistryResolver | None, 2] = None
 
 
-AUTH_CREDENTIALS = 1
+AUTH_CREDENTIALS, AUTH_REFRESH = 1, 2
 
 
 class AuthResponse(Message):

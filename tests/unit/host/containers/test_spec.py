@@ -8,11 +8,12 @@ from typing import cast
 import msgspec
 import pytest
 
-from bulkhead.host.containers import capabilities, seccomp, spec
+from bulkhead.host.containers import capabilities, creating, seccomp, spec
 from bulkhead.host.containers.accounts import Identity
 from bulkhead.host.containers.spec import ImageConfig
 from bulkhead.model.containers import Limits, RunRequest
-from bulkhead.model.errors import UserError
+from bulkhead.model.errors import HostError, UserError
+from bulkhead.model.runtime_defaults import Limit, RuntimeDefaults
 
 IMAGE = ImageConfig(entrypoint=("/entry",), cmd=("serve",), env=("A=1", "B=2"), working_dir="/srv")
 
@@ -24,6 +25,7 @@ class _Process(msgspec.Struct, rename="camel"):
     no_new_privileges: bool
     capabilities: dict[str, list[str]]
     user: dict[str, object]
+    rlimits: list[dict[str, object]]
 
 
 class _Linux(msgspec.Struct, rename="camel"):
@@ -32,6 +34,7 @@ class _Linux(msgspec.Struct, rename="camel"):
     masked_paths: list[str]
     readonly_paths: list[str]
     resources: dict[str, object]
+    sysctl: dict[str, str]
 
 
 class _Spec(msgspec.Struct):
@@ -196,3 +199,37 @@ def test_users_of_its_own() -> None:
     (bind,) = (mount for mount in read.mounts if mount["destination"] == "/data")
     assert (bind["uidMappings"], bind["gidMappings"]) == (mapping, mapping)
     assert not any("uidMappings" in mount for mount in read.mounts if mount != bind)
+
+
+def test_settings_say_what_requests_do_not() -> None:
+    """Capabilities, limits and what ordinary users may do; the request's own words count more."""
+    defaults = RuntimeDefaults(
+        cap_add=("CAP_NET_RAW", "CAP_SYS_TIME"), cap_drop=("CAP_CHOWN", "CAP_KILL"),
+        limits={"RLIMIT_NOFILE": Limit(soft=1, hard=2), "RLIMIT_MEMLOCK": Limit(soft=3, hard=2**64 - 1)},
+        unprivileged_ports=False, unprivileged_icmp=False,
+    )  # fmt: skip
+    made = spec.build(
+        RunRequest(image="x", cap_add=("kill",), cap_drop=("sys_time",)), IMAGE, name="web",
+        identity=Identity(), binds=(), network=Path("/run/netns/web"), defaults=defaults,
+    )  # fmt: skip
+    read = msgspec.json.decode(msgspec.json.encode(made), type=_Spec)
+
+    wanted = {*capabilities.DEFAULT, "CAP_NET_RAW"} - {"CAP_CHOWN"}
+    assert set(read.process.capabilities["bounding"]) == wanted
+    assert read.process.rlimits == [
+        {"type": "RLIMIT_NOFILE", "soft": 1, "hard": 2},
+        {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},
+        {"type": "RLIMIT_MEMLOCK", "soft": 3, "hard": 2**64 - 1},
+    ]
+    assert read.linux.sysctl == {}
+    assert set(build(RunRequest(image="x")).linux.sysctl) == {
+        "net.ipv4.ip_unprivileged_port_start", "net.ipv4.ping_group_range",
+    }  # fmt: skip
+
+
+def test_settings_that_cannot_be_read_stop_a_container(tmp_path: Path) -> None:
+    """It must not run with more than the settings allow."""
+    assert creating.load_defaults(tmp_path) == RuntimeDefaults()
+    (tmp_path / "containers.json").write_text('{"cap_drop": "all"}')
+    with pytest.raises(HostError, match=r"containers\.json: cannot be read: .*cap_drop"):
+        creating.load_defaults(tmp_path)
