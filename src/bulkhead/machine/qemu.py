@@ -170,12 +170,18 @@ def _channels(spec: MachineSpec) -> list[str]:
         "-serial", "chardev:console",
         "-chardev", f"socket,id=qmp,path={files.QMP_SOCKET},server=on,wait=off",
         "-mon", "chardev=qmp,mode=control",
-        # A FIFO and not a socket: while no one is connected to a socket, the guest's write blocks.
-        "-chardev", f"pipe,id=ready,path={files.READY}",
-        *_device(spec, "virtio-serial"),
-        "-device", f"virtserialport,chardev=ready,name={files.READY_PORT}",
+        *(_device(spec, "virtio-serial") if spec.ready or spec.report else []),
+        *(_ready() if spec.ready else []),
         *(_report() if spec.report else []),
         *_device(spec, "virtio-rng"),
+    ]  # fmt: skip
+
+
+def _ready() -> list[str]:
+    return [
+        # A FIFO and not a socket: while no one is connected to a socket, the guest's write blocks.
+        "-chardev", f"pipe,id=ready,path={files.READY}",
+        "-device", f"virtserialport,chardev=ready,name={files.READY_PORT}",
     ]  # fmt: skip
 
 

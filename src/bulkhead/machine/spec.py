@@ -82,6 +82,8 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True):
     disks: tuple[Disk, ...] = ()
     forwards: tuple[Forward, ...] = ()
     network: bool = True
+    ready: bool = True
+    """Have the port by which the guest says that it is ready. Its driver keeps 12 MiB of buffers."""
     credentials: tuple[str, ...] = ()
     """Names of systemd credentials; their values are in the machine's directory, never on a
     command line, which every user can read."""

@@ -83,7 +83,7 @@ class VM:
             forwards=ports.choose(forwards),
             credentials=tuple(self.credentials),
             live_console=True,
-            report=True,
+            report=base.ready,
             paused=True,
         )
         self.directory = Path(tempfile.mkdtemp(prefix="bulkhead-vm-"))

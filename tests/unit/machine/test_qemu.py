@@ -71,8 +71,8 @@ def test_boots_an_image_by_firmware() -> None:
         "-chardev", "file,id=console,path=console.log,append=on", "-serial", "chardev:console",
         "-chardev", "socket,id=qmp,path=qmp.sock,server=on,wait=off",
         "-mon", "chardev=qmp,mode=control",
-        "-chardev", "pipe,id=ready,path=ready",
         "-device", "virtio-serial-pci",
+        "-chardev", "pipe,id=ready,path=ready",
         "-device", "virtserialport,chardev=ready,name=org.bulkhead.ready",
         "-device", "virtio-rng-pci",
         "-smbios", "type=1,manufacturer=Bulkhead,product=Virtual Machine",
@@ -128,6 +128,17 @@ def test_secure_boot_protects_the_variables() -> None:
     assert values(spec, "-global") == [
         "driver=cfi.pflash01,property=secure,value=on",
         "ICH9-LPC.disable_s3=1",
+    ]
+
+
+def test_leaves_out_the_port_for_readiness() -> None:
+    """A machine whose memory is measured has no virtio serial device."""
+    with_port, without = options(SPEC), options(changed(ready=False))
+
+    assert [option for option in with_port if option not in without] == [
+        ("-device", "virtio-serial-pci"),
+        ("-chardev", "pipe,id=ready,path=ready"),
+        ("-device", "virtserialport,chardev=ready,name=org.bulkhead.ready"),
     ]
 
 
