@@ -1,0 +1,105 @@
+"""Look into a machine that has no shell: a disk with busybox, and a unit that runs a script from it.
+
+The disk and the unit come from the outside, so ours and the peer are read by
+the same program, and neither has anything more in its image.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from bulkhead.build.tools import tools
+from bulkhead.lib.dirs import cache_dir
+from bulkhead.lib.progress import SILENT
+from bulkhead.machine.spec import Accelerator, DirectKernel, Disk, MachineSpec
+from bulkhead.testing.vm import VM
+
+DISK_SIZE = 4 << 30
+LIMIT_S = 900.0
+"""From the machine's start to the script's answer, its own waiting not counted."""
+_PLACE = "/run/bench"
+_MOUNT = f"""\
+[Unit]
+DefaultDependencies=no
+[Mount]
+What=/dev/disk/by-id/virtio-disk1
+Where={_PLACE}
+Type=ext4
+Options=ro
+"""
+_UNIT = f"""\
+[Unit]
+After=containerd.service
+RequiresMountsFor={_PLACE}
+[Service]
+Type=oneshot
+TimeoutStartSec=infinity
+StandardOutput=tty
+StandardError=journal
+TTYPath=/dev/ttyS0
+Environment=PATH={_PLACE}:/usr/bin
+ExecStart={_PLACE}/sh {_PLACE}/script
+"""
+PROGRAMS = ("awk", "cat", "find", "grep", "sed", "sleep", "tr")
+_BEGIN, _END = "BENCH-BEGIN", "BENCH-END"
+
+
+def ask(
+    disk: Path,
+    start: DirectKernel,
+    script: str,
+    *,
+    waits_s: float = 0.0,
+    dropins: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Start a machine, run a script for busybox's shell in it, return the lines that it wrote.
+
+    Args:
+        disk: image of the machine's first disk, with the generator for units from credentials.
+        start: its kernel.
+        script: starts when containerd answers. It may contain no `|`.
+        waits_s: how long the script sleeps.
+        dropins: drop-ins for the machine's units, by the unit's name.
+
+    Raises:
+        HostError: no answer in time; the end of the console is in the message.
+    """
+    with tempfile.TemporaryDirectory(prefix="bulkhead-bench-") as name:
+        image = _disk(Path(name), script)
+        spec = MachineSpec(
+            name="bench", boot=start, accelerator=Accelerator.TCG, reboots=False, ready=False,
+            disks=(Disk(image=disk, size=DISK_SIZE), Disk(image=image)),
+        )  # fmt: skip
+        credentials = {
+            f"systemd.unit-dropin.{unit}~bench": text.encode()
+            for unit, text in (dropins or {}).items()
+        }
+        credentials["systemd.extra-unit.run-bench.mount"] = _MOUNT.encode()
+        with VM(spec=spec, units={"bench.service": _UNIT}, credentials=credentials) as vm:
+            # One line: what was read from the console's socket is whole, its log need not be.
+            answer = vm.wait_for_line(f"{_BEGIN}(.*){_END}", timeout_s=LIMIT_S + waits_s)
+            return answer[1].strip("|").split("|")
+
+
+def _disk(folder: Path, script: str) -> Path:
+    """Return a small file system with busybox under the names of its programs, and the script."""
+    made_with = tools("bench", cache=cache_dir(), progress=SILENT)
+    inside = tools("inside", cache=cache_dir(), progress=SILENT)
+    root, image = folder / "root", folder / "disk.raw"
+    root.mkdir()
+    shutil.copyfile(inside.root / "usr/bin/busybox", root / "sh")
+    (root / "sh").chmod(0o755)
+    for name in PROGRAMS:
+        (root / name).symlink_to("sh")
+    (root / "script").write_text(
+        f"{{ printf '{_BEGIN}|'\n{script}\n}} | tr '\\n' '|'\necho {_END}\n"
+    )
+    with image.open("wb") as file:
+        file.truncate(8 << 20)
+    made_with.run(
+        ["mke2fs", "-q", "-t", "ext4", "-d", str(root), str(image)], reads=[root], writes=[image]
+    )
+    return image
