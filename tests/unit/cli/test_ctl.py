@@ -377,6 +377,17 @@ def test_status_says_how_it_is(ctl: Ctl) -> None:
     )
 
 
+def test_settings_that_cannot_be_used_show_in_the_status(ctl: Ctl) -> None:
+    """What the node does without is told, with what is in force instead."""
+    ctl.ok("set", "motd=a")
+    ctl.ok("set", "motd=b")
+    (ctl.api.places.settings / "commits" / "2.json").write_bytes(b"")
+    said = ctl.ok("status")
+
+    assert "settings  commit 1\n" in said
+    assert "error     settings cannot be read: it is damaged: Input data was truncated\n" in said
+
+
 def test_a_failed_start_shows_in_the_status(ctl: Ctl) -> None:
     """What did not take effect is there, with exit code 1 for programs."""
     result = msgspec.json.encode(broken(ApplyRequest(action="apply")))
