@@ -103,6 +103,20 @@ def test_a_thousand_transactions_from_twenty_clients(tmp_path: Path) -> None:
     assert left == []
 
 
+def test_of_two_commits_at_once_one_has_nothing_left(tmp_path: Path) -> None:
+    """A transaction is committed once, whoever comes first; the other is told so."""
+    with Api(tmp_path) as api, ThreadPoolExecutor(2) as pool:
+        found = []
+        for turn in range(20):
+            assert api.call("PATCH /settings?tx=t", {"motd": str(turn)}).status == 204
+            both = pool.map(lambda _: api.call("POST /tx/commit?tx=t"), range(2))
+            found.append(sorted(answer.status for answer in both))
+        history = api.node.store.history(100)
+
+    assert found == [[200, 422]] * 20
+    assert len(history) == 20
+
+
 def on_a_full_disk(directory: Path) -> None:
     """Change settings while there is no room for them, and again when there is."""
     disk = directory / "settings"
