@@ -25,9 +25,9 @@ ID=bulkhead
 VERSION_ID=1.2.3
 PRETTY_NAME="Bulkhead 1.2.3 (standalone)"
 VARIANT_ID=standalone
-BUILD_ID=abcdef12
 IMAGE_VERSION=1.2.3
 """
+COMMAND_LINE = "console=ttyS0 roothash=abcdef1234567890abcdef quiet\n"
 DEFAULTS: dict[str, object] = {"motd": "Welcome to Bulkhead!"}
 TOKEN = "the machine's"
 HEADERS = {"Content-Type": "application/json"}
@@ -52,6 +52,15 @@ class Answer(msgspec.Struct, frozen=True):
         return json.loads(self.raw)
 
 
+class _Prompt(uvicorn.Server):
+    """Ends when it is told to, and not up to a tenth of a second later."""
+
+    async def main_loop(self) -> None:
+        """Wait for the end."""
+        while not self.should_exit:
+            await asyncio.sleep(0.005)
+
+
 class Api:
     """A node's API; a context manager that serves from a thread.
 
@@ -59,6 +68,7 @@ class Api:
         directory: of everything it needs; short, for a Unix socket is in it.
         updater: does what commands of updates ask for, as in `Node`.
         defaults: the image's settings.
+        shipped: what the image says about its settings is there already.
     """
 
     def __init__(
@@ -67,24 +77,27 @@ class Api:
         *,
         updater: Updater | None = None,
         defaults: dict[str, object] | None = None,
+        shipped: bool = False,
     ) -> None:
         self.directory = directory
         self.socket = directory / "api.sock"
         self.places = Places(
             settings=directory / "settings", run=directory / "run", shipped=directory / "shipped",
-            os_release=directory / "os-release", apply=directory / "apply.sock",
+            os_release=directory / "os-release", command_line=directory / "cmdline", apply=directory / "apply.sock",
             applied=directory / "applied" / "result.json", reboot=directory / "reboot.sock",
             containers=directory / "containers.sock",
         )  # fmt: skip
         for path in (self.places.run, self.places.shipped, self.places.applied.parent):
             path.mkdir(exist_ok=True)
         self.places.os_release.write_text(OS_RELEASE)
-        shipped = self.places.shipped
-        (shipped / "groups.json").write_text(json.dumps({"groups": list(GENERAL)}))
-        (shipped / "defaults.json").write_text(json.dumps(defaults or DEFAULTS))
+        self.places.command_line.write_text(COMMAND_LINE)
+        if not shipped:
+            place = self.places.shipped
+            (place / "groups.json").write_text(json.dumps({"groups": list(GENERAL)}))
+            (place / "defaults.json").write_text(json.dumps(defaults or DEFAULTS))
         self.node = Node(self.places, updater=updater)
         config = serving.config(app.make(self.node, token=TOKEN), sockets=websockets.Strict)
-        self.server = uvicorn.Server(config)
+        self.server = _Prompt(config)
         self._tcp: socket.socket | None = None
         self._thread: threading.Thread | None = None
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -21,8 +23,9 @@ from bulkhead.model.api import (
     ServiceInfo,
 )
 from bulkhead.model.settings.keys import parse
-from bulkhead.render.service import Service, Step
-from bulkhead.render.services import affected
+
+if TYPE_CHECKING:
+    from bulkhead.render.service import Service, Step
 
 T = TypeVar("T")
 
@@ -32,12 +35,6 @@ class MetadataService:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._services = {service.name: _service(service) for service in node.services}
-        self._files = {
-            name: FileInfo(path=path, template_path=service.render.__module__)
-            for service in node.services
-            for name, path in service.files.items()
-        }
 
     def endpoints(self) -> list[Endpoint]:
         """Return the table."""
@@ -61,22 +58,39 @@ class MetadataService:
                summary="Files that are made from settings."),
         ]  # fmt: skip
 
+    @cached_property
+    def _services(self) -> dict[str, ServiceInfo]:
+        return {service.name: _service(service) for service in self._node.services}
+
+    @cached_property
+    def _files(self) -> dict[str, FileInfo]:
+        return {
+            name: FileInfo(path=path, template_path=self._made_by(service))
+            for service in self._node.services
+            for name, path in service.files.items()
+        }
+
+    def _made_by(self, service: Service) -> str:
+        own = service.name in self._node.own_groups
+        return f"groups/{service.name}" if own else service.render.__module__
+
     async def everything(self, query: Prefix, body: None, peer: Peer) -> Model:
         """Return all there is. A part in which nothing can start with `prefix` is left out."""
         prefix = "" if query.prefix is None else given("prefix", query.prefix)
         settings = None
         if _can_match("settings", prefix):
             settings = starting(await self._node.read(self._node.store.live), prefix)
-        os = msgspec.to_builtins(self._node.os)
         return Model(
             settings=settings,
-            services=_matching("services", self._services, prefix),
-            configuration_files=_matching("configuration-files", self._files, prefix),
-            os=_matching("os", os, prefix),
+            services=_matching("services", lambda: self._services, prefix),
+            configuration_files=_matching("configuration-files", lambda: self._files, prefix),
+            os=_matching("os", lambda: msgspec.to_builtins(self._node.os), prefix),
         )
 
     async def affected(self, query: Keys, body: None, peer: Peer) -> dict[str, list[str]]:
         """Look each key up, then what is above it; one that concerns nothing is left out."""
+        from bulkhead.render.services import affected
+
         found = {
             name: [s.name for s in affected([parse(name)], self._node.services)]
             for name in listed("keys", query.keys)
@@ -116,10 +130,10 @@ def _can_match(section: str, prefix: str) -> bool:
     return f"{section}.".startswith(prefix) or prefix.startswith(f"{section}.")
 
 
-def _matching(section: str, values: dict[str, T], prefix: str) -> dict[str, T] | None:
+def _matching(section: str, known: Callable[[], dict[str, T]], prefix: str) -> dict[str, T] | None:
     if not _can_match(section, prefix):
         return None
-    return {name: v for name, v in values.items() if f"{section}.{name}".startswith(prefix)}
+    return {name: v for name, v in known().items() if f"{section}.{name}".startswith(prefix)}
 
 
 def _selected(what: str, known: dict[str, T], query: Names) -> dict[str, T]:

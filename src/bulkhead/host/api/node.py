@@ -6,24 +6,23 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
-from typing import ParamSpec, TypeVar
-
-import msgspec
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from bulkhead.host.api.applier import Applier
 from bulkhead.host.api.errors import ReadOnly
 from bulkhead.host.api.places import Places
 from bulkhead.host.api.updates import NoUpdater, Updater, Updates
+from bulkhead.host.store.migrations import of_groups
 from bulkhead.host.store.store import Store
-from bulkhead.lib import atomicfile
+from bulkhead.lib import atomicfile, groups
 from bulkhead.model.api import OsInfo
 from bulkhead.model.errors import HostError
-from bulkhead.model.settings.groups import Groups
-from bulkhead.model.settings.keys import Settings
 from bulkhead.model.updates import Image
-from bulkhead.render.service import Service
-from bulkhead.render.services import SERVICES
+
+if TYPE_CHECKING:
+    from bulkhead.render.service import Service
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,22 +38,29 @@ class Node:
 
     def __init__(self, places: Places, *, updater: Updater | None = None) -> None:
         self.places = places
-        self.os = os_info(places.os_release)
-        self.groups = Groups(
-            _shipped(places.shipped / "groups.json", dict[str, tuple[str, ...]])["groups"]
-        )
+        self.os = os_info(places)
+        self.groups = groups.load(places.shipped)
+        self.own_groups = groups.own(places.shipped)
         self.store = Store(
             places.settings,
             pending=places.run / "pending",
             groups=self.groups,
-            defaults=_shipped(places.shipped / "defaults.json", Settings),
+            defaults=groups.defaults(places.shipped),
             os_version=self.os.version_id,
+            schemas=of_groups(self.own_groups),
         )
-        self.services: Sequence[Service] = SERVICES
         self.applier = Applier(places)
         self.updates = Updates(places.run, updater or NoUpdater(), _running(self.os))
         # The disk is slow and the store is one: its work waits for its turn, and others do not.
         self._turn = ThreadPoolExecutor(max_workers=1)
+
+    @cached_property
+    def services(self) -> Sequence[Service]:
+        """Return what settings concern."""
+        # All renderers; few requests ask for any.
+        from bulkhead.render import own
+
+        return own.shipped(self.places.shipped)
 
     async def read(self, work: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
         """Let the store do something that changes nothing, away from the event loop."""
@@ -87,19 +93,21 @@ class Node:
         return self.places.run / "lockdown"
 
 
-def os_info(path: Path) -> OsInfo:
-    """Return which system runs (os-release(5)).
+def os_info(places: Places) -> OsInfo:
+    """Return which system runs (os-release(5)); its build is known by the root's hash.
 
     Raises:
-        HostError: the file is missing.
+        HostError: that is not written where it should be.
     """
     try:
-        text = path.read_text()
+        text = places.os_release.read_text()
+        command_line = places.command_line.read_text()
     except OSError as error:
         raise HostError(
-            f"cannot read which system runs: {error.strerror}", where=str(path)
+            f"cannot read which system runs: {error.strerror}", where=error.filename
         ) from error
     found = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    given = dict(word.split("=", 1) for word in command_line.split() if "=" in word)
 
     def value(name: str) -> str:
         return found.get(name, "").strip("\"'")
@@ -108,19 +116,10 @@ def os_info(path: Path) -> OsInfo:
         pretty_name=value("PRETTY_NAME"),
         variant_id=value("VARIANT_ID"),
         version_id=value("VERSION_ID"),
-        build_id=value("BUILD_ID") or value("IMAGE_VERSION"),
+        build_id=given.get("roothash", "")[:12] or "unknown",
         arch=os.uname().machine,
     )
 
 
 def _running(info: OsInfo) -> Image:
     return Image(arch=info.arch, version=info.version_id, variant=info.variant_id)
-
-
-def _shipped(path: Path, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise HostError(
-            f"what the image says about its settings cannot be read: {error}", where=str(path)
-        ) from error

@@ -20,6 +20,8 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     """The image's default settings and groups, inside the agent tree."""
     os_release: Path = Path("/run/os-release")
     """The machine's `/usr/lib/os-release`."""
+    command_line: Path = Path("/run/cmdline")
+    """The kernel's, `/proc/cmdline`, of which an agent's own `/proc` has nothing."""
     apply: Path = Path(SOCKET)
     """Who makes settings take effect."""
     applied: Path = Path(SOCKET).parent / "result.json"
