@@ -17,6 +17,11 @@ SAMPLES = {
     "an IPv4 or IPv6 address": ["192.0.2.7", "2001:db8::7", "::"],
     "an address with a prefix length, as in 192.0.2.7/24": ["192.0.2.7/24", "2001:db8::/32"],
     "a URL": ["https://example.com/a?b#c", "example.com:8080", "http://u:geheim@[2001:db8::1]/"],
+    "the name of a container image, as in registry.example.com/tool:1.2": [
+        "nginx",
+        "registry.example.com:5000/a/b:1.2",
+    ],
+    "a range of ports, as in 8000-8100": ["1-1", "8000-8100"],
     "base64": ["", "YQ==", "aGVsbG8gd29ybGQ="],
     "base64 of one or more certificates in PEM form": [""],
     "the name or address of a time server": ["time.example.com", "2001:db8::123"],

@@ -18,8 +18,9 @@ HIDDEN = "********"
 Where = tuple[str | int, ...]
 """A key; numbers in it are positions in lists."""
 
-# Any URL may carry a user and password: proxies are set that way.
-_CREDENTIALS = re.compile(r"://(?P<user>[^/?#\s]*)@")
+# A URL may carry a user and password, with a scheme in front or without: proxies are set that way.
+# The name of an image may have a tag and a digest, which look alike.
+_CREDENTIALS = re.compile(r"(?<=://)[^/?#\s]*(?=@)|^[^/?#\s:@]+:[^/?#\s@]*(?=@(?!sha[0-9]{3}:))")
 _SHAPES: dict[type, tuple[str, ...]] = {
     dict: ("table",), list: ("list",), tuple: ("list",), bool: ("boolean",),
     int: ("integer", "number"), float: ("number",), str: ("text",),
@@ -77,7 +78,7 @@ def redact(value: object, kind: Type | None) -> object:
         return HIDDEN
     if isinstance(value, list | tuple):
         return [redact(inner, chosen.item(index)) for index, inner in enumerate(value)]
-    return _without_password(value) if isinstance(value, str) else value
+    return _CREDENTIALS.sub(HIDDEN, value) if isinstance(value, str) else value
 
 
 def secrets(value: object, kind: Type | None) -> Iterator[str]:
@@ -93,14 +94,14 @@ def secrets(value: object, kind: Type | None) -> Iterator[str]:
         for index, inner in enumerate(value):
             yield from secrets(inner, chosen.item(index))
     elif isinstance(value, str):
-        yield from (match["user"] for match in _CREDENTIALS.finditer(value))
+        yield from (match[0] for match in _CREDENTIALS.finditer(value))
 
 
 def written(where: Sequence[str | int]) -> str:
     """Write a key with positions in lists, as in settings.network.hosts[2][0]."""
     text = "settings"
     for part in where:
-        name = f"[{part}]" if isinstance(part, int) else keys.format((part,))
+        name = f"[{part}]" if isinstance(part, int) else keys.format((_short(part),))
         text += name.removeprefix("settings")
     return text
 
@@ -112,9 +113,13 @@ def shown(value: object) -> str:
     if isinstance(value, list | tuple):
         return "a list"
     if isinstance(value, str):
-        value = _without_password(value)
-        short = value if len(value) <= 60 else f"{value[:59]}…"
-        return msgspec.json.encode(short.encode("utf-8", "backslashreplace").decode()).decode()
+        before, _, after = value.rpartition("@")
+        if ":" in before:
+            # In a URL that is wrong, a password may be anywhere before an @.
+            value = f"{HIDDEN}@{after}"
+        return msgspec.json.encode(
+            _short(value).encode("utf-8", "backslashreplace").decode()
+        ).decode()
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int):
@@ -122,8 +127,8 @@ def shown(value: object) -> str:
     return str(value) if isinstance(value, float) else f"a {type(value).__name__}"
 
 
-def _without_password(text: str) -> str:
-    return _CREDENTIALS.sub(f"://{HIDDEN}@", text)
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def _texts(value: object) -> Iterator[str]:
@@ -217,7 +222,8 @@ def suggest(name: str, known: Sequence[str] | dict[str, Type]) -> str | None:
     """Return a hint that names the nearest known name, or all of them if they are few."""
     import difflib  # 6 ms; only needed once something is already wrong
 
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    # Every name is short: what is not comes from somebody who wants to be looked at for long.
+    found = difflib.get_close_matches(name[:100], list(known), n=1, cutoff=0.6)
     if found:
         return f"did you mean {found[0]!r}?"
     return f"known here: {', '.join(sorted(known))}" if len(known) <= 12 else None

@@ -13,12 +13,15 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bulkhead.model.settings import declared
 from bulkhead.model.settings.declared import Type
 from bulkhead.model.settings.groups import GENERAL, HIDDEN, Groups, SettingsError
 from bulkhead.model.settings.keys import Settings
 from bulkhead.model.settings.values import BootConfigKey
+from tests.support.settings import values
 
 ALL = Groups(GENERAL)
 
@@ -405,3 +408,26 @@ def test_no_rule_takes_long_for_a_long_text() -> None:
 
     # Half a second for some hundred texts of 200 kB; a rule that is not linear takes minutes for one.
     assert time.process_time() - start < 20
+
+
+LINE_ENDS = ["\n", "\r", "\r\n", "\x0b", "\x0c", "\x00", "\x85", "\u2028", "\u2029"]
+SINGLE = {
+    str(kind.declared): kind
+    for name in GENERAL if name != "motd"
+    for kind in texts(ALL.kind(name))
+    if not kind.names()
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SINGLE.values(), ids=declared.describe)
+@given(st.data())
+@settings(max_examples=20)
+def test_no_text_can_bring_a_line_of_its_own(kind: Type, data: st.DataObject) -> None:
+    """Values end up in files of lines: whoever may set one must not be able to write another one."""
+    text = data.draw(values(kind))
+    assert isinstance(text, str)
+    end = data.draw(st.sampled_from(LINE_ENDS))
+    position = data.draw(st.integers(0, len(text)))
+
+    assert declared.fits(text, kind)
+    assert not declared.fits(text[:position] + end + text[position:], kind)

@@ -110,7 +110,7 @@ def test_nothing_from_outside_does_more_than_be_refused(settings: Settings) -> N
         ({"kernel": {"lockdown": "no"}},
          'settings.kernel.lockdown: expected "none", "integrity" or "confidentiality", got "no"'),
         ({"network": {"https-proxy": "http://u:geheim@ x"}},
-         'settings.network.https-proxy: expected a URL, got "http://********@ x"'),
+         'settings.network.https-proxy: expected a URL, got "********@ x"'),
         ({"dns": {1: 2}}, "settings.dns: the name of a setting is text, not 1"),
         ({"network": {"interfaces": {"eth0": {"routes": [{}]}}}},
          "settings.network.interfaces.eth0.routes[0].to: is missing, and the rest means nothing "
@@ -198,3 +198,57 @@ def test_every_key_can_be_listed() -> None:
     known = {keys.format(key) for key, _ in ALL.known()}
 
     assert {"settings.motd", 'settings.network.interfaces."<name>".bond.mode'} <= known
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://u:geheim@proxy.example.com:3128", f"http://{HIDDEN}@proxy.example.com:3128"),
+        ("http://u:ge@heim@proxy.example.com", f"http://{HIDDEN}@proxy.example.com"),
+        ("u:geheim@proxy.example.com:3128", f"{HIDDEN}@proxy.example.com:3128"),
+        ("https://geheim@proxy.example.com/a@b", f"https://{HIDDEN}@proxy.example.com/a@b"),
+        ("https://proxy.example.com/a@b", "https://proxy.example.com/a@b"),
+        ("proxy.example.com:3128", "proxy.example.com:3128"),
+    ],
+)
+def test_a_password_in_a_url_is_a_secret(url: str, shown: str) -> None:
+    """A proxy's login is set as a part of its URL, wherever one may be set."""
+    settings: Settings = {"network": {"https-proxy": url}}
+
+    assert ALL.check(settings) == settings
+    assert ALL.redact(settings) == {"network": {"https-proxy": shown}}
+    found = ALL.secrets(settings)
+    assert bool(found) == (shown != url)
+    assert all(text not in shown for text in found)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://u:ge/heim@proxy.example.com", "http://u:geheim@", "u:geheim@ x", "http:// u:geheim@x"],
+)
+def test_a_password_in_a_wrong_url_is_not_in_the_error(url: str) -> None:
+    """An error is written to logs, also when a password is what made the URL wrong."""
+    text = error({"network": {"https-proxy": url}})
+
+    assert "expected a URL" in text
+    assert "heim" not in text
+
+
+def test_the_digest_of_an_image_is_no_password() -> None:
+    """A name, a tag and a digest look like a user, a password and a host."""
+    image = f"nginx:1.27@sha256:{'0' * 64}"
+    settings: Settings = {"host-containers": {"web": {"source": image}}}
+
+    assert ALL.check(settings) == settings
+    assert ALL.redact(settings) == settings
+    assert ALL.secrets(settings) == set()
+
+
+def test_an_error_is_short_whatever_is_wrong() -> None:
+    """A name of a million characters is neither repeated in the error nor compared with all others."""
+    long = "x" * 1_000_000
+
+    assert len(error({long: 1})) < 200
+    assert len(error({"network": {long: 1}})) < 200
+    assert len(error({"network": {"interfaces": {"eth0": {"mtu": long}}}})) < 200
+    assert len(error({"kernel": {"sysctl": {long: "1"}}})) < 300
