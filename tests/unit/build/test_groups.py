@@ -114,6 +114,8 @@ def test_an_incomplete_image_is_an_error_of_the_machine(tmp_path: Path) -> None:
         shipped.defaults(place)
     with pytest.raises(HostError, match=r"groups\.json"):
         shipped.load(place / "nowhere")
+    with pytest.raises(HostError, match=r"x\.j2: the image's template cannot be read"):
+        shipped.template("journal", "x.j2", directory=place)
 
 
 def test_a_wrong_default_is_found_with_its_line(example: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bulkhead.model.errors import UserError
 from bulkhead.model.settings import keys
-from bulkhead.model.settings.groups import GENERAL, HIDDEN, Groups, SettingsError
+from bulkhead.model.settings.groups import GENERAL, HIDDEN, Groups, SettingsError, general
 from bulkhead.model.settings.keys import Settings
 from tests.support.settings import trees
 
@@ -252,3 +252,9 @@ def test_an_error_is_short_whatever_is_wrong() -> None:
     assert len(error({"network": {long: 1}})) < 200
     assert len(error({"network": {"interfaces": {"eth0": {"mtu": long}}}})) < 200
     assert len(error({"kernel": {"sysctl": {long: "1"}}})) < 300
+
+
+def test_a_group_of_ones_own_cannot_take_a_name_of_bulkheads() -> None:
+    """Two groups of one name would hide each other's settings."""
+    with pytest.raises(UserError, match="cannot be called 'motd'; the name is taken"):
+        Groups([], own={"motd": lambda: general("dns")})
