@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -161,3 +163,41 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_done(tmp_path: Path) -> Non
     (tmp_path / "settings").mkdir()
 
     assert run_on(tmp_path / "settings", lambda: on_a_full_disk(tmp_path), kib=64) == 0
+
+
+def serve_until(directory: Path, over: Event, ready: Event) -> None:
+    """Serve in a process of its own."""
+    with Api(directory):
+        ready.set()
+        over.wait(120)
+
+
+def peak_mib(process: int) -> int:
+    """Return the most memory that a process ever had (proc_pid_status(5))."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) // 1024
+
+
+def test_large_bodies_at_once_do_not_add_up(tmp_path: Path) -> None:
+    """JSON grows when it is read; thirty clients may not exhaust the service's 128 MiB."""
+    body = b'{"dns":{"name-servers":[' + b"{}," * 690_000 + b"{}]}}"
+    context = multiprocessing.get_context("fork")
+    over, ready = context.Event(), context.Event()
+    process = context.Process(target=serve_until, args=(tmp_path, over, ready))
+    process.start()
+    try:
+        assert ready.wait(30)
+        assert process.pid is not None
+        before = peak_mib(process.pid)
+        client = Api(tmp_path)
+        with ThreadPoolExecutor(30) as pool:
+            answers = list(
+                pool.map(lambda _: client.call("PATCH /settings", raw=body).status, range(30))
+            )
+        grown = peak_mib(process.pid) - before
+    finally:
+        over.set()
+        process.join()
+
+    assert answers == [400] * 30
+    assert grown < 90

@@ -275,6 +275,29 @@ def test_a_slow_answer_is_not_a_slow_request(
         assert answer(connection).endswith("done")
 
 
+def test_a_large_body_waits_for_another_and_small_ones_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who is slow with a large body keeps others with large ones waiting, and only those."""
+    monkeypatch.setattr(serving, "LARGE", 10)
+    with Service(serving.OneLarge(application), tmp_path) as service:
+        slow, waiting, small = service.unix(), service.unix(), service.unix()
+        slow.sendall(head(ONCE, "Content-Length: 100") + b"a")
+        time.sleep(0.05)
+        waiting.sendall(head(ONCE, "Transfer-Encoding: chunked") + b"1\r\na\r\n0\r\n\r\n")
+        small.sendall(head(ONCE, "Content-Length: 3") + b"abc")
+        first = answer(small)
+        waiting.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            waiting.recv(1)
+        waiting.settimeout(20)
+        slow.sendall(b"b" * 99)
+
+        assert "3 bytes from" in first
+        assert "100 bytes from" in answer(slow)
+        assert "1 bytes from" in answer(waiting)
+
+
 @pytest.mark.slow
 def test_background_work_keeps_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It leaves when nobody asks and nothing is being done, not before."""

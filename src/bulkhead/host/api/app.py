@@ -19,7 +19,7 @@ from bulkhead.host.api.node import Node
 from bulkhead.host.api.own import OwnService
 from bulkhead.host.api.settings import SettingsService
 from bulkhead.host.api.system import SystemService
-from bulkhead.host.serving import CLOSE, Guard
+from bulkhead.host.serving import CLOSE, Guard, OneLarge
 from bulkhead.model.api import PREFIX
 
 
@@ -57,4 +57,4 @@ def make(node: Node, *, token: str | None) -> ASGIApp:
     )
     application.router.redirect_slashes = False
     refusal = PlainTextResponse("the token is missing or wrong", 401, headers=CLOSE)
-    return Guard(application, token=token, refusal=refusal)
+    return Guard(OneLarge(application), token=token, refusal=refusal)

@@ -7,7 +7,7 @@ by it, and the OpenAPI document is written from it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -166,16 +166,19 @@ def _body(raw: bytes, kind: type[B]) -> B:
 
 def _measure(tree: object) -> None:
     """Refuse what is nested deeper than settings are; what works on them is recursive."""
-    level: list[object] = [tree]
-    for _ in range(DEEPEST):
-        level = [
-            inner
-            for value in level
-            if isinstance(value, dict | list)
-            for inner in (value.values() if isinstance(value, dict) else value)
-        ]
-        if not level:
-            return
+    waiting: list[Iterator[object]] = [iter((tree,))]
+    while waiting:
+        if len(waiting) > DEEPEST:
+            break
+        value = next(waiting[-1], waiting)
+        if value is waiting:
+            waiting.pop()
+        elif isinstance(value, dict):
+            waiting.append(iter(value.values()))
+        elif isinstance(value, list):
+            waiting.append(iter(value))
+    else:
+        return
     raise UserError(f"the request is nested deeper than {DEEPEST} levels")
 
 
