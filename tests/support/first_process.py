@@ -32,6 +32,10 @@ class FakeUnit(msgspec.Struct, kw_only=True):
     """ActiveState when a job has ended."""
     failing: str = ""
     """Result of the service after a job."""
+    condition: bool = True
+    """ConditionResult; without it a job ends well and the unit does not run."""
+    starts: int = 0
+    """Jobs since the last ResetFailedUnit; systemd gives up after five in ten seconds."""
 
 
 class FirstProcess:
@@ -92,11 +96,16 @@ class FirstProcess:
             name = _name(fields[HeaderFields.path])
             # A unit without a file can be loaded too, and never runs.
             unit, (_, key) = self.units.get(name, FakeUnit(active="inactive")), message.body
+            load = "loaded" if name in self.units else "not-found"
             value: tuple[str, object] = {
+                "LoadState": ("s", load), "ConditionResult": ("b", unit.condition),
                 "ActiveState": ("s", unit.active), "Result": ("s", unit.result),
                 "ExecMainStatus": ("i", unit.status), "StatusText": ("s", unit.text),
             }[key]  # fmt: skip
             yield jeepney.new_method_return(message, "v", (value,))
+        elif member == "ResetFailedUnit":
+            self.units[message.body[0]].starts = 0
+            yield jeepney.new_method_return(message)
         elif member == "Reload":
             self.calls.append("Reload")
             yield jeepney.new_method_return(message)
@@ -113,9 +122,12 @@ class FirstProcess:
         self.calls.append(f"{member} {name}")
         unit = self.units[name]
         self._jobs += 1
+        unit.starts += 1
+        if unit.starts > 5:
+            unit.job, unit.after, unit.failing = "failed", "failed", "start-limit-hit"
         path = f"{MANAGER}/job/{self._jobs}"
         if not (member.startswith("Try") or "OrTry" in member) or unit.active == "active":
-            unit.active = unit.after
+            unit.active = unit.after if unit.condition else "inactive"
             unit.result = unit.failing or unit.result
         # Another unit's job comes first, and this one ends before its number is known.
         yield _removed(f"{MANAGER}/job/999", "other.service", "failed")

@@ -183,7 +183,10 @@ class _Runner:
         if step.verb == "refuse":
             raise HostError(step.why)
         unit = self._connection().act(step.verb, step.unit)
-        return None if unit.active == "active" else f"{step.unit} does not run"
+        # A condition that does not hold says that there is nothing to do: no module to load.
+        if unit.active != "inactive" or (step.verb == "restart" and not unit.condition):
+            return None
+        return f"{step.unit} does not run"
 
     def _connection(self) -> Systemd:
         if self._systemd is None:

@@ -54,6 +54,10 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
 
     active: str
     """ActiveState: `active`, `inactive`, `failed`, …"""
+    known: bool = True
+    """It has a file."""
+    condition: bool = True
+    """Whether its conditions held the last time that it should start."""
     result: str = ""
     """Of a service's last run: `success`, `exit-code`, …"""
     status: int = 0
@@ -101,14 +105,18 @@ class Systemd:
             HostError: the job failed, or the unit is not up although it should be; with the reason.
         """
         before = self.unit(unit)
+        if before.known:
+            # Starts that were asked for are not the failures that systemd counts (StartLimitBurst=).
+            self._call("ResetFailedUnit", "s", (unit,))
         job = self._call(_METHODS[verb], "ss", (unit, "replace"))[0]
         result = self._wait(str(job))
         after = self.unit(unit)
-        if result not in ("done", "skipped") or after.active not in _UP:
-            if verb != "restart" and before.active not in _UP and result in ("done", "skipped"):
+        if result in ("done", "skipped"):
+            if after.active in _UP or (verb == "restart" and not after.condition):
+                return after
+            if verb != "restart" and before.active not in _UP:
                 return after  # it was not running, which is nobody's fault
-            raise HostError(_reason(result, after), hint=f"journalctl -u {unit}")
-        return after
+        raise HostError(_reason(result, after), hint=f"journalctl -u {unit}")
 
     def unit(self, name: str) -> Unit:
         """Return how a unit is.
@@ -118,10 +126,14 @@ class Systemd:
         """
         path = str(self._call("LoadUnit", "s", (name,))[0])
         active = str(self._property(path, _UNIT, "ActiveState"))
+        known = str(self._property(path, _UNIT, "LoadState")) != "not-found"
+        condition = bool(self._property(path, _UNIT, "ConditionResult"))
         if not name.endswith(".service"):
-            return Unit(active=active)
+            return Unit(active=active, known=known, condition=condition)
         return Unit(
             active=active,
+            known=known,
+            condition=condition,
             result=str(self._property(path, _SERVICE, "Result")),
             status=int(str(self._property(path, _SERVICE, "ExecMainStatus"))),
             text=str(self._property(path, _SERVICE, "StatusText")),

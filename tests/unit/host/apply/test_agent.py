@@ -20,7 +20,7 @@ from bulkhead.lib.dirs import repository_root
 from bulkhead.model.apply import ApplyRequest
 from bulkhead.model.settings.groups import GENERAL
 from bulkhead.model.settings.keys import Settings
-from bulkhead.render.service import File, RenderError, Service
+from bulkhead.render.service import File, RenderError, Service, Step
 from tests.support.apply_node import APPLY, DEFAULTS, NAMES, NETWORK, PLAN, TIME, Node, statuses
 from tests.support.first_process import FakeUnit
 
@@ -342,6 +342,19 @@ def test_a_group_of_the_variant_takes_effect(node: Node) -> None:
         "[Journal]\nSystemMaxUse=500M\nMaxRetentionSec=3day\nForwardToSocket=log.example.com\n"
     )
     assert [change.diff for change in shown.files] == [None]
+
+
+def test_units_are_read_again_when_one_of_their_files_has_changed(node: Node) -> None:
+    """Once, before anything restarts."""
+    unit = File(path="/etc/systemd/system/a.service.d/x.conf", data=b"[Service]\n")
+    service = Service(
+        name="a", keys=("motd",), render=lambda _: (unit,),
+        steps=(Step(verb="restart", unit="a.service"),),
+    )  # fmt: skip
+    node.systemd.units["a.service"] = FakeUnit()
+
+    assert node.agent(service).answer(APPLY).ok
+    assert node.systemd.calls == ["Reload", "RestartUnit a.service"]
 
 
 def test_two_at_once_do_not_mix(node: Node) -> None:

@@ -64,6 +64,16 @@ def test_a_module_that_is_loaded_already_is_told_of(node: Node) -> None:
     )  # fmt: skip
 
 
+def test_no_module_to_load_is_no_failure(node: Node) -> None:
+    """The unit that loads them does not even start then."""
+    node.systemd.units["systemd-modules-load.service"].condition = False
+    node.set({"kernel": {"modules": {"udf": {"allowed": False}}}})
+
+    (service,) = node.apply().services
+
+    assert (service.status, service.note) == ("done", None)
+
+
 def test_lockdown_is_tightened(node: Node) -> None:
     """The kernel is told, at run time as at the start."""
     node.set({"kernel": {"lockdown": "confidentiality"}})

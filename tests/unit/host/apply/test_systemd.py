@@ -36,6 +36,20 @@ def test_a_job_is_waited_for(systemd: FirstProcess, verb: str, call: str) -> Non
     assert systemd.calls == [f"{call} {NAME}"]
 
 
+def test_a_unit_whose_condition_does_not_hold_has_nothing_to_do(systemd: FirstProcess) -> None:
+    """There is no module to load any more, for example; that is no failure."""
+    systemd.units[NAME] = FakeUnit(condition=False)
+
+    assert act(systemd, "restart") == "inactive"
+
+
+def test_a_unit_may_restart_as_often_as_settings_change(systemd: FirstProcess) -> None:
+    """Systemd gives up on a unit that starts six times in ten seconds, unless it is told."""
+    systemd.units[NAME] = FakeUnit()
+
+    assert [act(systemd) for _ in range(8)] == ["active"] * 8
+
+
 def test_a_unit_that_does_not_run_is_left_alone(systemd: FirstProcess) -> None:
     """It is nobody's fault, so it is no error."""
     systemd.units[NAME] = FakeUnit(active="inactive")
