@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TypeVar
 
@@ -16,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from bulkhead import __version__
@@ -25,7 +26,7 @@ from bulkhead.host.containers.containerd import Busy, Exists, NotFound
 from bulkhead.host.containers.engine import Engine
 from bulkhead.host.containers.transfer import Credentials
 from bulkhead.host.containers.transfer_messages import Progress
-from bulkhead.host.serving import CLOSE, Guard, TooLarge, TooSlow, read_body
+from bulkhead.host.serving import CLOSE, Guard, Peer, TooLarge, TooSlow, read_body
 from bulkhead.model.containers import (
     Event,
     Health,
@@ -73,8 +74,30 @@ def make(engine: Engine, *, token: str | None) -> ASGIApp:
     ]
     refused = Problem(error="the token is missing or wrong", hint="is it this machine's?")
     return Guard(
-        Starlette(routes=routes), token=token, refusal=_json(refused, status=401, headers=CLOSE)
+        _Least(Starlette(routes=routes)),
+        token=token,
+        refusal=_json(refused, status=401, headers=CLOSE),
     )
+
+
+class _Least:
+    """Lets other users of the node than ours run programs in containers, and nothing else.
+
+    That is what the node's API does for its clients. Should somebody take it
+    over, containers with more rights than those there are stay out of reach.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        peer: Peer = scope["state"]["peer"]
+        # Over TCP it was the token that let them in.
+        if not peer.local or peer.uid in (0, os.getuid()) or scope["type"] == "websocket":
+            await self._app(scope, receive, send)
+            return
+        refused = Problem(error=f"user {peer.uid} may only run programs in containers")
+        await _json(refused, status=403, headers=CLOSE)(scope, receive, send)
 
 
 class _Service:

@@ -6,7 +6,7 @@ import asyncio
 import http.client
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
 import pytest
@@ -102,6 +102,60 @@ def test_the_token_and_the_unix_socket_let_in(service: Service) -> None:
     for containers in (over_tcp(service, TOKEN), Containers(service.socket)):
         with pytest.raises(Missing, match="there is no container 'web'"):
             containers.inspect("web")
+
+
+def ask_as(uid: int, kind: str, method: str, path: str) -> object:
+    """Ask the service as a user of the node; return its first answer."""
+    answers: list[MutableMapping[str, object]] = []
+    arriving: list[MutableMapping[str, object]] = [
+        {"type": f"{kind}.connect"} if kind == "websocket" else {"type": "http.request"},
+        {"type": f"{kind}.disconnect", "code": 1006},
+    ]
+
+    async def send(message: MutableMapping[str, object]) -> None:
+        answers.append(message)
+
+    async def receive() -> MutableMapping[str, object]:
+        return arriving.pop(0)
+
+    async def ask() -> None:
+        places = Places(containerd=Path("/nonexistent"), records=Path("/nonexistent"))
+        async with Containerd(path=str(places.containerd)) as containerd:
+            service = app.make(Engine(containerd, places), token=TOKEN)
+            scope = {
+                "type": kind, "method": method, "path": path, "query_string": b"", "headers": [],
+                "state": {"peer": serving.Peer(local=True, uid=uid)},
+            }  # fmt: skip
+            await service(scope, receive, send)
+
+    asyncio.run(ask())
+    return answers[0].get("status", answers[0]["type"])
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/health"),
+        ("GET", "/v1/containers"),
+        ("POST", "/v1/containers"),
+        ("DELETE", "/v1/containers/web"),
+        ("POST", "/v1/containers/web/stop"),
+        ("GET", "/v1/containers/web/logs"),
+        ("DELETE", "/v1/images/web"),
+        ("GET", "/v1/containers/web/exec"),
+    ],
+)
+def test_other_users_make_and_see_no_containers(method: str, path: str) -> None:
+    """Who takes the node's API over does not get a container with more rights than there are."""
+    assert ask_as(274, "http", method, path) == 403
+    assert ask_as(0, "http", method, path) != 403
+
+
+def test_other_users_run_programs_in_containers() -> None:
+    """That much the API needs, for its own clients."""
+    path = "/v1/containers/web/exec"
+
+    assert ask_as(274, "websocket", "GET", path) == "websocket.accept"
 
 
 def test_a_dead_containerd_is_told(service: Service) -> None:
