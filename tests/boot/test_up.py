@@ -111,6 +111,49 @@ def test_nobody_reaches_the_agent_without_the_token(machine: Machine, record: st
     assert record.token not in command_line
 
 
+def ctl(machine: Machine, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `bulkhead ctl` against the machine."""
+    running = machine.commands.start("ctl", *arguments)
+    output, errors = running.communicate(timeout=120)
+    return subprocess.CompletedProcess(arguments, running.returncode, output, errors)
+
+
+def test_ctl_changes_settings(machine: Machine) -> None:
+    """Through the channel into the node's store, with a history and a way back.
+
+    That they take effect is for test_apply.py.
+    """
+    first = ctl(machine, "set", 'kernel.sysctl."vm.max_map_count"=270000', "-m", "why", "--json")
+    shown = ctl(machine, "get", "kernel", "--json")
+    ctl(machine, "rollback", "0")
+    history = ctl(machine, "history", "--json")
+    wrong = ctl(machine, "set", "kernel.lockdwn=none")
+
+    assert json.loads(first.stdout)["commit"]["who"] == "channel"
+    assert json.loads(shown.stdout)["settings"] == {
+        "kernel": {"sysctl": {"vm.max_map_count": "270000"}}
+    }
+    commits = json.loads(history.stdout)
+    assert [(commit["message"], commit["restores"]) for commit in commits] == [
+        (None, 0), ("why", None),
+    ]  # fmt: skip
+    assert wrong.returncode == 1
+    assert "hint: did you mean 'lockdown'?" in wrong.stderr
+
+
+def test_ctl_runs_programs_in_containers(machine: Machine) -> None:
+    """Output, input, exit code; an unknown container is told with what it may have been."""
+    version = ctl(machine, "exec", "demo", "--", "/usr/sbin/nginx", "-v")
+    wrong = ctl(machine, "exec", "demo", "/usr/sbin/nginx", "-t", "-c", "/nonexistent")
+    unknown = ctl(machine, "exec", "dmeo", "/usr/sbin/nginx", "-v")
+
+    assert (version.returncode, version.stdout[:14]) == (0, "nginx version:")
+    assert wrong.returncode == 1
+    assert "/nonexistent" in wrong.stdout
+    assert unknown.returncode == 1
+    assert "there is no container 'dmeo'; did you mean 'demo'?" in unknown.stderr
+
+
 def test_down_powers_the_machine_off(machine: Machine, record: state.Record) -> None:
     """The guest ends by itself, and nothing of it is left. The last test of this machine."""
     assert record.process is not None
