@@ -10,6 +10,7 @@ import asyncio
 import fcntl
 import os
 import pty
+import signal
 import struct
 import termios
 import threading
@@ -62,7 +63,7 @@ class Service:
             process = await asyncio.create_subprocess_exec(
                 *request.command, stdin=theirs, stdout=theirs, stderr=theirs,
                 start_new_session=True, env={**os.environ, **request.env},
-                preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+                preexec_fn=_take_terminal,
             )  # fmt: skip
             os.close(theirs)
             outputs = [_from_terminal(link, ours)]
@@ -96,6 +97,16 @@ class Service:
             await process.communicate()
             if request.tty:
                 os.close(ours)
+
+
+def _take_terminal() -> None:
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    heed_interrupts()
+
+
+def heed_interrupts() -> None:
+    """Undo what a shell does to a test run in the background: it has SIGINT ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 async def _from_pipe(link: WebSocket, number: int, stream: asyncio.StreamReader) -> None:

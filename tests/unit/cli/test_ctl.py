@@ -26,6 +26,7 @@ from bulkhead.model.apply import ApplyRequest, ApplyResult, FileChange, ServiceR
 from bulkhead.model.errors import BulkheadError, RemoteError, UserError
 from tests.support.api import Api
 from tests.support.apply_agent import Agent
+from tests.support.exec_service import heed_interrupts
 
 NTP = ServiceResult(
     name="ntp", units=("systemd-timesyncd.service",), status="done", duration_s=0.25,
@@ -96,6 +97,7 @@ class Ctl:
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "bulkhead", "ctl", *arguments], env=environment,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            preexec_fn=heed_interrupts,  # noqa: PLW1509  # only a signal is set
         )  # fmt: skip
 
 

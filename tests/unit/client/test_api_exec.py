@@ -27,7 +27,7 @@ from bulkhead.client.api_exec import ApiExec
 from bulkhead.host import websockets
 from bulkhead.lib.dirs import repository_root
 from bulkhead.model.errors import RemoteError
-from tests.support.exec_service import Service, node, served
+from tests.support.exec_service import Service, heed_interrupts, node, served
 
 SH = ("sh", "-c")
 
@@ -38,15 +38,27 @@ class Node:
     def __init__(self, socket: Path, service: Service) -> None:
         self.socket, self.service = socket, service
 
-    def start(self, *arguments: str, **streams: object) -> subprocess.Popen[bytes]:
+    def start(
+        self,
+        *arguments: str,
+        stdin: int | None = None,
+        stdout: int | None = None,
+        stderr: int | None = None,
+    ) -> subprocess.Popen[bytes]:
         """Run `bulkhead ctl exec` as people do."""
         environment = {
             **os.environ,
             "PYTHONPATH": str(repository_root() / "src"),
             "BULKHEAD_API": str(self.socket),
         }
-        argv = [sys.executable, "-P", "-m", "bulkhead", "ctl", "exec", *arguments]
-        return subprocess.Popen(argv, env=environment, **streams)  # type: ignore[call-overload,no-any-return]  # streams are Popen's own
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "bulkhead", "ctl", "exec", *arguments],
+            env=environment,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            preexec_fn=heed_interrupts,  # noqa: PLW1509  # only a signal is set
+        )
 
     def run(self, *arguments: str, input: bytes = b"") -> tuple[int, bytes, bytes]:
         """Run it to its end; return exit code, output and errors."""
