@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -100,6 +100,20 @@ class _Least:
         await _json(refused, status=403, headers=CLOSE)(scope, receive, send)
 
 
+class _AnswerWhileReading(StreamingResponse):
+    """An answer that begins before the request has ended.
+
+    With newer versions of uvicorn, Starlette receives messages meanwhile, to
+    hear of the client's end, and throws away those that are the body.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self.stream_response(send)
+        except OSError as error:
+            raise ClientDisconnect from error
+
+
 class _Service:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -167,7 +181,7 @@ class _Service:
         async def work(report: Callable[[Progress], None]) -> tuple[str, ...]:
             return tuple(await self._engine.import_archive(request.stream(), report=report))
 
-        return _events(work)
+        return _AnswerWhileReading(_lines(work), media_type="application/x-ndjson")
 
     async def remove_image(self, request: Request) -> Response:
         name = await self._engine.remove_image(request.path_params["name"])
