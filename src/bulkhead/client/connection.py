@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -69,6 +69,14 @@ _ERRORS: Mapping[int, type[UserError] | type[RemoteError] | type[HostError]] = {
     503: Busy,
     507: HostError,
 }
+
+
+class _Asked(NamedTuple):
+    method: str
+    path: str
+    body: Body | None
+    timeout_s: float | None = None
+    headers: Mapping[str, str] = {}
 
 
 class Connection:
@@ -152,7 +160,7 @@ class Connection:
 
     def send(self, method: str, path: str, body: bytes | None = None) -> Answer:
         """Send a request as it is; return the answer, whatever its status."""
-        with self._request(method, path, body, timeout_s=None) as response:
+        with self._request(_Asked(method, path, body)) as response:
             kind = response.headers.get_content_type()
             return Answer(status=response.status, media_type=kind, body=response.read())
 
@@ -161,48 +169,47 @@ class Connection:
         self, method: str, path: str, *, body: Body | None = None, timeout_s: float | None = None
     ) -> Iterator[http.client.HTTPResponse]:
         """Send a request; yield the answer, whose body has not been read."""
-        with self._request(method, path, body, timeout_s=timeout_s) as response:
+        # Bottlerocket's endpoints tell errors as plain text unless asked for more.
+        headers = {"Accept": "application/json"}
+        with self._request(_Asked(method, path, body, timeout_s, headers)) as response:
             if response.status >= 400:
                 raise _error(response)
             yield response
 
     @contextmanager
-    def _request(
-        self, method: str, path: str, body: Body | None, *, timeout_s: float | None
-    ) -> Iterator[http.client.HTTPResponse]:
+    def _request(self, asked: _Asked) -> Iterator[http.client.HTTPResponse]:
+        where = f"{asked.method} {asked.path}"
         with ExitStack() as stack:
             try:
-                yield self._answered(stack, method, path, body, timeout_s)
+                yield self._answered(stack, asked)
             except TimeoutError as error:
                 raise RemoteError(
-                    f"the machine did not answer within {timeout_s:g} s", where=f"{method} {path}"
+                    f"the machine did not answer within {asked.timeout_s:g} s", where=where
                 ) from error
             except (OSError, http.client.HTTPException) as error:
                 raise RemoteError(
                     f"the connection to the machine broke: {str(error) or type(error).__name__}",
-                    where=f"{method} {path}", hint=self._hint,
+                    where=where, hint=self._hint,
                 ) from error  # fmt: skip
 
-    def _answered(
-        self, stack: ExitStack, method: str, path: str, body: Body | None, timeout_s: float | None
-    ) -> http.client.HTTPResponse:
+    def _answered(self, stack: ExitStack, asked: _Asked) -> http.client.HTTPResponse:
         """Send a request; ask again for a while where nobody has listened yet."""
         end = time.monotonic() + PATIENCE_S
+        headers = {**self.headers(), "Content-Type": "application/json", **asked.headers}
         while True:
             connection = stack.enter_context(closing(http.client.HTTPConnection(self.authority)))
             connection.sock = self.connect()
-            connection.sock.settimeout(timeout_s)
-            headers = self.headers() | {"Content-Type": "application/json"}
+            connection.sock.settimeout(asked.timeout_s)
             try:
                 connection.request(
-                    method, path, body=body, headers=headers,
-                    encode_chunked=body is not None and not isinstance(body, bytes),
+                    asked.method, asked.path, body=asked.body, headers=headers,
+                    encode_chunked=asked.body is not None and not isinstance(asked.body, bytes),
                 )  # fmt: skip
                 return connection.getresponse()
             except ConnectionError:
                 # QEMU accepts connections to a port that nobody listens at in the machine, and
                 # then closes them. Only what changes nothing can be asked for twice.
-                if method != "GET" or time.monotonic() > end:
+                if asked.method != "GET" or time.monotonic() > end:
                     raise
                 time.sleep(0.1)
 
