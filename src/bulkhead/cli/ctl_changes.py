@@ -20,18 +20,20 @@ NOTHING = 3
 """Exit code: there was nothing to do."""
 
 
-def show_plan(plan: Plan, *, as_json: bool) -> None:
-    """Print what a change would do: settings, files, services."""
+def show_plan(plan: Plan, *, as_json: bool) -> int:
+    """Print what a change would do: settings, files, services; return the exit code."""
     if as_json:
         print_json(plan)
-        return
-    if not plan.changes:
+    elif not plan.changes:
         click.echo("nothing would change")
-        return
-    ctl_node.show_changes(plan.changes)
-    ctl_node.show_files(plan.apply.files)
-    ctl_node.show_services(plan.apply.services)
-    ctl_node.show_problem(plan.apply)
+    else:
+        ctl_node.show_changes(plan.changes)
+        ctl_node.show_files(plan.apply.files)
+        ctl_node.show_services(plan.apply.services)
+        ctl_node.show_problem(plan.apply)
+    if not plan.changes:
+        return NOTHING
+    return 0 if plan.apply.ok else 1
 
 
 @click.command("diff")
@@ -41,12 +43,11 @@ def show_plan(plan: Plan, *, as_json: bool) -> None:
 def diff_command(node: Node, *, tx: str | None, as_json: bool) -> int:
     """Show which settings, files and services the transaction NAME would change and touch.
 
-    NAME may be left out when one transaction is pending. Exit code 3: it would change nothing.
+    NAME may be left out when one transaction is pending. Exit code 3: it would change nothing;
+    1: it could not take effect.
     """
     api = node.open()
-    plan = api.plan(_pending(api, tx))
-    show_plan(plan, as_json=as_json)
-    return 0 if plan.changes else NOTHING
+    return show_plan(api.plan(_pending(api, tx)), as_json=as_json)
 
 
 @click.command("commit")

@@ -67,8 +67,12 @@ def show_committed(done: Committed, *, as_json: bool) -> int:
         click.echo(f"commit {done.commit.number}: {_names(done.commit)}")
         show_services(done.apply.services)
         show_problem(done.apply)
+        if not done.apply.ok and not done.rolled_back:
+            click.echo("  hint: when the reason is gone: bulkhead ctl reapply", err=True)
         if done.rolled_back:
             click.echo("rolled back: the settings are as they were before", err=True)
+        if done.reapplied is not None:
+            show_problem(done.reapplied)
     return 0 if done.apply.ok else 1
 
 
@@ -78,14 +82,12 @@ def show_problem(result: ApplyResult) -> None:
     for service in failed:
         click.echo(f"{service.name}: {service.error or 'failed'}", err=True)
     if result.error:
-        click.echo(f"nothing was applied: {result.error}", err=True)
+        click.echo(f"nothing takes effect: {result.error}", err=True)
     for service in result.services:
         if service.note:
             click.echo(f"note: {service.name}: {service.note}", err=True)
     if any(service.reboot for service in result.services):
         click.echo("note: some of it takes effect at the next start: bulkhead ctl reboot", err=True)
-    if not result.ok:
-        click.echo("  hint: when the reason is gone: bulkhead ctl reapply", err=True)
 
 
 def show_services(services: Iterable[ServiceResult]) -> None:

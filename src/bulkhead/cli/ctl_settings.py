@@ -161,8 +161,7 @@ def _change(node: Node, stage: Callable[[Api, str], None], options: dict[str, ob
         if given.dry_run:
             from bulkhead.cli.ctl_changes import show_plan
 
-            show_plan(api.plan(tx), as_json=given.as_json)
-            return 0
+            return show_plan(api.plan(tx), as_json=given.as_json)
         done = api.commit(tx, message=given.message, on_failure=given.on_failure)
     return ctl_node.show_committed(done, as_json=given.as_json)
 

@@ -52,6 +52,8 @@ def status_command(node: Node, *, as_json: bool) -> int:
             click.echo(f"{label:<9} {shown}")
         if status.applied is not None:
             show_problem(status.applied)
+            if not status.applied.ok:
+                click.echo("  hint: when the reason is gone: bulkhead ctl reapply", err=True)
     return 1 if status.applied is not None and not status.applied.ok else 0
 
 

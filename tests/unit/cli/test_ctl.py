@@ -235,7 +235,11 @@ def test_goes_back_if_that_is_wanted(ctl: Ctl) -> None:
     result = ctl.run("set", "motd=x", "--on-failure", "rollback")
 
     assert result.exit_code == 1
-    assert "rolled back: the settings are as they were before\n" in result.stderr
+    assert result.stderr == (
+        "ntp: it exited 1: no such host\n"
+        "rolled back: the settings are as they were before\n"
+        "ntp: it exited 1: no such host\n"
+    )
     assert ctl.client.settings() == {"motd": "Welcome to Bulkhead!"}
 
 
@@ -252,6 +256,17 @@ def test_a_dry_run_shows_all_and_leaves_nothing(ctl: Ctl) -> None:
     assert ctl.client.history() == []
     assert ctl.client.transactions() == []
     assert [request.action for request in ctl.agent.requests] == ["plan"]
+
+
+def test_a_dry_run_tells_what_could_not_take_effect(ctl: Ctl) -> None:
+    """For programs that ask before they change something: exit code 1, and 3 for no change."""
+    ctl.agent.answer = lambda request: ApplyResult(ok=False, error="the template has no end")
+    wrong = ctl.run("set", "motd=new", "--dry-run")
+    nothing = ctl.run("set", "motd=Welcome to Bulkhead!", "--dry-run")
+
+    assert wrong.exit_code == 1
+    assert wrong.stderr == "nothing takes effect: the template has no end\n"
+    assert (nothing.exit_code, ctl.client.transactions()) == (3, [])
 
 
 def test_transactions_are_staged_looked_at_and_committed(ctl: Ctl) -> None:
