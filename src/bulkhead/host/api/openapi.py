@@ -113,9 +113,8 @@ def _failure(
 
 
 def _parameters(endpoint: Endpoint) -> Iterable[dict[str, object]]:
-    schema = msgspec.json.schema(endpoint.query, ref_template=_TEMPLATE)
-    name = str(schema["$ref"]).rpartition("/")[2]
-    described = schema["$defs"][name]
+    _, components = msgspec.json.schema_components([endpoint.query])
+    (described,) = components.values()
     for field, kind in described.get("properties", {}).items():
         in_path = f"{{{field}}}" in endpoint.path
         shape = {key: value for key, value in kind.items() if key != "default"}
