@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from bulkhead.cli.containers import exec_command
 from bulkhead.client.api import Api
 from bulkhead.client.api_exec import ApiExec
 from bulkhead.client.containers import read_file
@@ -74,6 +76,17 @@ def test_what_cannot_be_run_is_told(there: Machine, target: str, command: str, w
         run(there, command, target=target)
 
     assert words in caught.value.what
+
+
+@pytest.mark.parametrize("dashes", [[], ["--"]])
+def test_the_container_services_own_exec_runs_too(
+    there: Machine, monkeypatch: pytest.MonkeyPatch, dashes: list[str]
+) -> None:
+    """`bulkhead exec`, with and without `--` before the program."""
+    monkeypatch.setenv("BULKHEAD_CONTAINERS", str(there.socket))
+    argv = ["box", *dashes, "sh", "-c", "exit 9"]
+
+    assert CliRunner().invoke(exec_command, argv, standalone_mode=False).return_value == 9
 
 
 @pytest.mark.parametrize("stuck", [False, True])

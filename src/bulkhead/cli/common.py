@@ -64,6 +64,18 @@ def _plain() -> Iterator[Progress]:
     yield LogProgress()
 
 
+def program(command: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what is to be run: a `--` may stand before it.
+
+    Raises:
+        click.UsageError: nothing is left.
+    """
+    words = command[1:] if command[:1] == ("--",) else command
+    if not words:
+        raise click.UsageError("say what to run: NAME -- COMMAND")
+    return words
+
+
 def size(amount: int) -> str:
     """Return a number of bytes for people, in units of 1000."""
     from rich.filesize import decimal

@@ -15,7 +15,7 @@ from typing import IO, TypeVar
 
 import click
 
-from bulkhead.cli.common import print_json, print_table, progress
+from bulkhead.cli.common import print_json, print_table, program, progress
 from bulkhead.client.connection import Missing
 from bulkhead.client.containers import Containers, Report, read_file
 from bulkhead.lib.progress import Task
@@ -266,8 +266,9 @@ def exec_command(
     variables = dict(_pair(item, "--env") for item in env)
     if tty:
         variables.setdefault("TERM", os.environ.get("TERM", "xterm"))
+    words = program(command)
     request = model.ExecRequest(
-        command=command, env=variables, user=user, workdir=workdir, stdin=interactive, tty=tty
+        command=words, env=variables, user=user, workdir=workdir, stdin=interactive, tty=tty
     )
     return attach(_open(machine).connection, name, request)
 

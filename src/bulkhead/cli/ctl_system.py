@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from bulkhead.cli.common import print_json, print_table
+from bulkhead.cli.common import print_json, print_table, program
 from bulkhead.cli.ctl_node import Node, json_option, pass_node, show_problem
 from bulkhead.client.api import Api
 from bulkhead.client.connection import Busy, Missing
@@ -85,9 +85,7 @@ def exec_command(
     """Run COMMAND in the running container TARGET; its exit code becomes this program's."""
     from bulkhead.cli.attach import attach_through_api
 
-    words = command[1:] if command[0] == "--" else command
-    if not words:
-        raise click.UsageError("say what to run: TARGET -- COMMAND")
+    words = program(command)
     return attach_through_api(node.open().connection, target, words, tty=terminal)
 
 

@@ -116,6 +116,7 @@ def test_bad_input_changes_nothing(
         ["histroy"],
         ["rollback", "-1"],
         ["exec", "box"],
+        ["exec", "box", "--"],
     ],
 )
 def test_wrong_usage_is_exit_code_2(ctl: Ctl, arguments: list[str]) -> None:
