@@ -63,14 +63,16 @@ def attach_through_api(
     Raises:
         UserError: a terminal was asked for and this program has none.
     """
-    stdin = sys.stdin.fileno()
+    # Python has none where the descriptor is closed.
+    stdin = sys.stdin.fileno() if sys.stdin is not None else None
+    has_terminal = stdin is not None and os.isatty(stdin)
     if tty is None:
-        tty = os.isatty(stdin) and os.isatty(sys.stdout.fileno())
-    elif tty and not os.isatty(stdin):
+        tty = has_terminal and os.isatty(sys.stdout.fileno())
+    elif tty and not has_terminal:
         raise UserError("standard input is no terminal", hint="leave -t out when input is piped")
     with ExitStack() as undo:
         wakeup = undo.enter_context(_resized()) if tty else None
-        if tty:
+        if tty and stdin is not None:
             undo.enter_context(_raw(stdin))
         return ApiExec(
             connection,

@@ -114,6 +114,20 @@ def test_no_terminal_is_told(there: Node) -> None:
 
 
 @pytest.mark.slow
+def test_runs_without_any_standard_input(there: Node) -> None:
+    """As in a service whose descriptor 0 is closed: the program has no input either."""
+    argv = f"exec {sys.executable} -P -m bulkhead ctl exec box cat <&-"
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(repository_root() / "src"),
+        "BULKHEAD_API": str(there.socket),
+    }
+    done = subprocess.run(["sh", "-c", argv], env=environment, check=False, capture_output=True)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("options", "says"), [([], b"yes"), (["-T"], b"no"), (["-t"], b"yes")])
 def test_uses_the_terminal_there_is(there: Node, options: list[str], says: bytes) -> None:
     """By itself at a terminal, unless told not to."""
