@@ -122,6 +122,7 @@ def root(
     for name, archive in preload.items():
         tree.put(f"{PRELOADED}/{name}", file_from(archive, origin="container images"))
     files.write_skeleton(tree)
+    files.merge_sbin(tree)
     _join_certificates(tree)
     settings.write(tree, chosen.defaults, chosen.services)
     wanted = variant.kernel

@@ -29,6 +29,20 @@ def write_skeleton(tree: Tree) -> None:
         tree.put(path, symlink(target))
 
 
+def merge_sbin(tree: Tree) -> None:
+    """Move all of `usr/sbin` into `usr/bin` and make it a link, as systemd wants it.
+
+    Relative links stay right, because both have the same parent. Where one is
+    in both, the file in `usr/bin` stays.
+    """
+    for path in list(tree.below("usr/sbin")):
+        target = f"usr/bin/{path.removeprefix('usr/sbin/')}"
+        if target not in tree:
+            tree.put(target, tree[path])
+    tree.remove("usr/sbin")
+    tree.put("usr/sbin", symlink("bin"))
+
+
 def write_os_release(tree: Tree, *, name: str, variant: str, version: str) -> str:
     """Put `usr/lib/os-release` and its link into the tree and return the text (os-release(5))."""
     text = (

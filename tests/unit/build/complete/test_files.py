@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bulkhead.build.complete import files
-from bulkhead.build.tree import Kind, Tree, file
+from bulkhead.build.tree import Kind, Tree, file, symlink
 from bulkhead.model.errors import UserError
 
 
@@ -65,6 +65,23 @@ def test_a_skeleton_is_merged_usr() -> None:
     assert {path: tree[path].target for path in files.MERGED_LINKS} == files.MERGED_LINKS
     assert tree["tmp"].mode == 0o1777
     assert tree["root"].mode == 0o700
+
+
+def test_sbin_is_merged_into_bin() -> None:
+    """Programs of both are in usr/bin, where links among them still lead to them."""
+    tree = Tree()
+    tree.put("usr/bin/kmod", file("kmod"))
+    tree.put("usr/sbin/modprobe", symlink("../bin/kmod"))
+    tree.put("usr/sbin/mke2fs", file("mke2fs"))
+    tree.put("usr/sbin/kmod", symlink("../bin/kmod"))
+    files.write_skeleton(tree)
+
+    files.merge_sbin(tree)
+
+    assert tree["usr/sbin"].target == "bin"
+    assert {tree.resolve(f"sbin/{name}") for name in ("kmod", "modprobe")} == {"usr/bin/kmod"}
+    assert tree["usr/bin/kmod"].read() == b"kmod"
+    assert tree.resolve("usr/sbin/mke2fs") == "usr/bin/mke2fs"
 
 
 def test_certificates_are_joined_in_order() -> None:
