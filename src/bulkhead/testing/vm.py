@@ -155,6 +155,29 @@ class VM:
         """
         return self._console.wait_for_line(re.compile(pattern), timeout_s)
 
+    def wait_for_report(
+        self, pattern: str, *, after: int = 0, timeout_s: float = BOOT_LIMIT_S
+    ) -> re.Match[str]:
+        """Wait for a whole line of `report` in which `pattern` is found; return the match.
+
+        Args:
+            pattern: a regular expression.
+            after: characters of `report` that do not count, because they were there before.
+            timeout_s: how long.
+
+        Raises:
+            HostError: the machine ended or the time is over.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            for line in self.report[after:].split("\n")[:-1]:
+                if match := re.search(pattern, line):
+                    return match
+            if process.wait_for_end(self.process, timeout_s=0.1):
+                raise HostError(f"the machine ended before it reported {pattern!r}")
+            if time.monotonic() > deadline:
+                raise HostError(f"the machine did not report {pattern!r} within {timeout_s:g} s")
+
     def wait_for_end(self, *, timeout_s: float = BOOT_LIMIT_S) -> int:
         """Wait until the machine has powered off (or reset, with `reboots=False`).
 
