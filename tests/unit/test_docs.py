@@ -157,3 +157,10 @@ def test_files_that_a_page_shows_are_what_it_shows() -> None:
 
     assert wrong == []
     assert shown == 5
+
+
+def test_decisions_have_numbers_of_their_own() -> None:
+    """Two changes at once may take the same number; one of them must move."""
+    numbers = [path.name[:4] for path in (ROOT / "docs" / "decisions").glob("0*.md")]
+
+    assert sorted(numbers) == [f"{number:04}" for number in range(1, len(numbers) + 1)]
