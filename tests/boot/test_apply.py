@@ -61,7 +61,7 @@ SETTINGS: dict[str, object] = {
 }  # fmt: skip
 
 PROGRAMS = {
-    "nft": "nft list chain inet bulkhead input",
+    "nft": "nft list table inet bulkhead",
     "modprobe": "modprobe dummy",
     "network": "networkctl --json=short --no-pager status lan5 pair",
     "time": "timedatectl show-timesync --property=SystemNTPServers --property=FallbackNTPServers",

@@ -1,7 +1,8 @@
-"""What may come in beside what the image lets in: lines for its input chain (nft(8)).
+"""What may come in beside what the image lets in (nft(8)).
 
-`/etc/nftables.conf` includes them. A packet that no rule accepts is dropped, so
-a list that is empty, or missing, lets nothing more in.
+The image's own rules jump to the chain that this fills. A packet that no rule
+accepts is dropped, so a list that is empty, missing, or refused by the kernel
+lets nothing more in.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from bulkhead.render.service import File, RenderError, Service, Settings, Step
 from bulkhead.render.text import HEAD
 
 PATH = "/etc/nftables.d/50-settings.nft"
+_OPEN = "flush chain inet bulkhead settings\ntable inet bulkhead {\nchain settings {\n"
+_CLOSE = "}\n}\n"
 _NAME = re.compile(r"[A-Za-z0-9-]{1,76}")
 
 
@@ -27,7 +30,7 @@ def render(settings: Settings) -> tuple[File, ...]:
         if rule.enabled is not False
         for line in _rule(name, rule)
     ]
-    return (File(path=PATH, data=(HEAD + "".join(lines)).encode()),) if lines else ()
+    return (File(path=PATH, data=(HEAD + _OPEN + "".join(lines) + _CLOSE).encode()),) if lines else ()
 
 
 def _rule(name: str, rule: Rule) -> Iterable[str]:
@@ -92,5 +95,5 @@ SERVICE = Service(
     keys=("firewall",),
     render=render,
     files={"nftables": PATH},
-    steps=(Step(verb="reload-or-try-restart", unit="nftables.service"),),
+    steps=(Step(verb="restart", unit="bulkhead-firewall.service"),),
 )
