@@ -136,6 +136,19 @@ def test_the_unix_socket_is_for_root_and_the_group_api(guest: Guest) -> None:
     }
 
 
+def test_everything_that_can_be_read_is_answered(guest: Guest) -> None:
+    """With the image's own Python and libraries, without docstrings: no 5xx, and the document."""
+    document = json.loads((repository_root() / "docs/reference/openapi.json").read_text())
+    paths = [path for path, methods in document["paths"].items() if "get" in methods]
+    statuses = {path: guest.call(f"GET {path.replace('{number}', '0')}")[0] for path in paths}
+    _, served = guest.call("GET /bulkhead/v1/openapi.json")
+
+    assert {path: status for path, status in statuses.items() if status >= 500} == {}
+    assert statuses["/"] == statuses["/services"] == statuses["/bulkhead/v1/schema"] == 200
+    assert isinstance(served, dict)
+    assert served["paths"].keys() == document["paths"].keys()
+
+
 def test_a_change_takes_effect_and_is_remembered(guest: Guest) -> None:
     """From the workstation to the apply agent and back, with the channel as who did it."""
     guest.call("PATCH /settings?tx=t", {"motd": "hello"})
