@@ -30,7 +30,9 @@ def render(settings: Settings) -> tuple[File, ...]:
         if rule.enabled is not False
         for line in _rule(name, rule)
     ]
-    return (File(path=PATH, data=(HEAD + _OPEN + "".join(lines) + _CLOSE).encode()),) if lines else ()
+    return (
+        (File(path=PATH, data=(HEAD + _OPEN + "".join(lines) + _CLOSE).encode()),) if lines else ()
+    )
 
 
 def _rule(name: str, rule: Rule) -> Iterable[str]:
