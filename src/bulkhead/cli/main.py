@@ -7,7 +7,6 @@ imported when their command is used, so that `bulkhead --help` stays quick.
 from __future__ import annotations
 
 import errno
-import importlib
 import json
 import logging
 import sys
@@ -15,7 +14,7 @@ import sys
 import click
 
 from bulkhead import __version__
-from bulkhead.lib import suggest
+from bulkhead.cli.lazy import LazyCommands
 from bulkhead.model.errors import BulkheadError, HostError
 
 # name: (module, one line for the overview). The command object has the command's name.
@@ -44,37 +43,13 @@ COMMANDS = {
 }
 
 
-class LazyCommands(click.Group):
-    """A group whose commands are imported when they are used."""
+class Commands(LazyCommands):
+    """What `bulkhead` can do."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order in which people meet them."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command's module and return the command."""
-        if cmd_name not in COMMANDS:
-            return None
-        module = importlib.import_module(COMMANDS[cmd_name][0])
-        command: click.Command = getattr(module, f"{cmd_name}_command")
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; suggest the nearest name for an unknown one."""
-        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
-            hint = suggest.hint(args[0], COMMANDS)
-            ctx.fail(f"no such command: {args[0]!r}" + (f"; {hint}" if hint else ""))
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+    table = COMMANDS
 
 
-@click.command(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Log every step and show tracebacks.")
 @click.version_option(__version__)
 def bulkhead(debug: bool) -> None:  # noqa: FBT001  # click passes options by name

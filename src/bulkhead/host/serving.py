@@ -15,7 +15,7 @@ import os
 import socket
 import struct
 from asyncio.trsock import TransportSocket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from bulkhead.host import websockets
-from bulkhead.model.errors import Bug, UserError
+from bulkhead.model.errors import Bug, BulkheadError, UserError
 
 log = logging.getLogger(__name__)
 
@@ -309,3 +309,14 @@ async def read_body(request: Request, *, limit: int) -> bytes:
     except ClientDisconnect as error:
         raise Gone("the client went away before its request was complete") from error
     return bytes(data)
+
+
+def run(serve: Callable[[list[socket.socket]], Coroutine[None, None, None]]) -> int:
+    """Run a service with the sockets from systemd until it ends; return the exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        asyncio.run(serve(listeners()))
+    except BulkheadError:
+        log.exception("failed")
+        return 1
+    return 0

@@ -5,18 +5,14 @@ python3 -I -m bulkhead.host.api
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import socket
 import sys
+from functools import partial
 
 from bulkhead.host import serving, websockets
 from bulkhead.host.api import app
 from bulkhead.host.api.node import Node
 from bulkhead.host.api.places import Places
-from bulkhead.model.errors import BulkheadError
-
-log = logging.getLogger("bulkhead.api")
 
 
 async def serve(sockets: list[socket.socket], places: Places) -> None:
@@ -28,13 +24,7 @@ async def serve(sockets: list[socket.socket], places: Places) -> None:
 
 def main() -> int:
     """Run the service."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        asyncio.run(serve(serving.listeners(), Places()))
-    except BulkheadError:
-        log.exception("failed")
-        return 1
-    return 0
+    return serving.run(partial(serve, places=Places()))
 
 
 if __name__ == "__main__":

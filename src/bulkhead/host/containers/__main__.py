@@ -5,19 +5,15 @@ python3 -I -m bulkhead.host.containers
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import socket
 import sys
+from functools import partial
 
 from bulkhead.host import serving
 from bulkhead.host.containers import app
 from bulkhead.host.containers.containerd import Containerd
 from bulkhead.host.containers.engine import Engine
 from bulkhead.host.containers.places import Places
-from bulkhead.model.errors import BulkheadError
-
-log = logging.getLogger("bulkhead.containers")
 
 
 async def serve(
@@ -32,13 +28,7 @@ async def serve(
 
 def main() -> int:
     """Run the service."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        asyncio.run(serve(serving.listeners(), Places()))
-    except BulkheadError:
-        log.exception("failed")
-        return 1
-    return 0
+    return serving.run(partial(serve, places=Places()))
 
 
 if __name__ == "__main__":
