@@ -160,6 +160,8 @@ def containerd(tools: Tools, directory: Path, files: Certificate) -> Iterator[Pa
     lines = (
         "version = 2", f'root = "{directory}/root"', f'state = "{directory}/state"',
         'disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]',
+        # As on a node: the first collection of garbage comes in the way of an import.
+        '[plugins."io.containerd.gc.v1.scheduler"]', 'startup_delay = "1h"',
         "[grpc]", f'address = "{sock}"', "[ttrpc]", f'address = "{directory}/t"',
     )  # fmt: skip
     (directory / "config.toml").write_text("\n".join(lines))
