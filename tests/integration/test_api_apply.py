@@ -12,7 +12,7 @@ import pytest
 from bulkhead.host.apply.__main__ import serve
 from bulkhead.host.apply.agent import Agent
 from bulkhead.host.apply.places import Places
-from bulkhead.host.apply.systemd import Systemd
+from bulkhead.host.systemd import Systemd
 from tests.support.api import Api
 from tests.support.first_process import FakeUnit, FirstProcess, first_process
 

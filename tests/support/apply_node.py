@@ -6,8 +6,8 @@ import msgspec
 
 from bulkhead.host.apply.agent import Agent
 from bulkhead.host.apply.places import Places
-from bulkhead.host.apply.systemd import Systemd
 from bulkhead.host.store.store import Store
+from bulkhead.host.systemd import Systemd
 from bulkhead.model.apply import ApplyRequest, ApplyResult
 from bulkhead.model.settings.groups import GENERAL, Groups
 from bulkhead.model.settings.keys import Settings, parse

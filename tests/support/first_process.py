@@ -47,6 +47,8 @@ class FirstProcess:
         self.calls: list[str] = []
         """What was asked for that changes something."""
         self.deaf = False
+        self.greeted = 0
+        """Connections that asked for a name, as on a bus."""
         self._jobs = 0
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
@@ -90,7 +92,10 @@ class FirstProcess:
     def _answers(self, message: Message) -> Iterator[Message]:
         fields = message.header.fields
         member = fields[HeaderFields.member]
-        if member == "LoadUnit":
+        if member == "Hello":
+            self.greeted += 1
+            yield jeepney.new_method_return(message, "s", (":1.7",))
+        elif member == "LoadUnit":
             yield jeepney.new_method_return(message, "o", (_path(message.body[0]),))
         elif member == "Get":
             name = _name(fields[HeaderFields.path])

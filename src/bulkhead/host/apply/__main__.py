@@ -26,7 +26,7 @@ from bulkhead.model.apply import MESSAGE_LIMIT, ApplyRequest, ApplyResult
 from bulkhead.model.errors import Bug, BulkheadError
 
 if TYPE_CHECKING:
-    from bulkhead.host.apply.systemd import Systemd
+    from bulkhead.host.systemd import Systemd
 
 log = logging.getLogger("bulkhead.apply")
 
@@ -91,7 +91,7 @@ def listener() -> socket.socket:
 
 def connect(places: Places) -> Systemd:
     """Connect to the first process; what that needs is loaded only then."""
-    from bulkhead.host.apply.systemd import Systemd
+    from bulkhead.host.systemd import Systemd
 
     return Systemd(places.systemd)
 

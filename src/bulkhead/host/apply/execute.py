@@ -20,7 +20,7 @@ from bulkhead.render.service import Service, Step
 
 if TYPE_CHECKING:
     # Loaded when there is a unit to act on: at the start of a machine there is none.
-    from bulkhead.host.apply.systemd import Systemd
+    from bulkhead.host.systemd import Systemd
 
 log = logging.getLogger(__name__)
 

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bulkhead.host.apply.places import Places
 from tests.support.apply_node import Node
-from tests.support.first_process import FirstProcess, first_process
-
-
-@pytest.fixture
-def systemd(tmp_path: Path) -> Iterator[FirstProcess]:
-    """Run a first process."""
-    with first_process(tmp_path) as served:
-        yield served
+from tests.support.first_process import FirstProcess
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from bulkhead.host.apply import state
-from bulkhead.host.apply.systemd import Systemd
 from bulkhead.host.store.store import Store
+from bulkhead.host.systemd import Systemd
 from bulkhead.lib import groups
 from bulkhead.lib.dirs import repository_root
 from bulkhead.model.apply import ApplyRequest

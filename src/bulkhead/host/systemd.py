@@ -1,7 +1,9 @@
-"""Talks to the first process: jobs of units, and how they ended.
+"""Talks to the first process: jobs of units, how they ended, how units are.
 
-Over its own socket, not the bus: at boot there is no bus yet, and a broken
-one must not keep settings from taking effect. The protocol is D-Bus
+Who acts on units does it over its own socket: at boot there is no bus yet, and
+a broken one must not keep settings from taking effect. That socket is for
+root. Who is not root asks over the bus, which lets everybody ask how a unit is
+and nobody change one (org.freedesktop.systemd1.conf). The protocol is D-Bus
 (org.freedesktop.systemd1(5)); jeepney encodes it.
 """
 
@@ -27,6 +29,9 @@ _MANAGER = jeepney.DBusAddress(
     "/org/freedesktop/systemd1",
     bus_name="org.freedesktop.systemd1",
     interface="org.freedesktop.systemd1.Manager",
+)
+_BUS = jeepney.DBusAddress(
+    "/org/freedesktop/DBus", bus_name="org.freedesktop.DBus", interface="org.freedesktop.DBus"
 )
 _METHODS = {
     "restart": "RestartUnit",
@@ -69,11 +74,15 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
 class Systemd:
     """A connection to the first process; a context manager.
 
+    Args:
+        path: of its socket, or of the bus's.
+        bus: it is the bus's.
+
     Raises:
         HostError: nobody answers there.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, bus: bool = False) -> None:
         self._path = path
         try:
             self._socket = prep_socket(str(path), timeout=REPLY_S)
@@ -83,12 +92,23 @@ class Systemd:
         self._serial = 0
         self._ended: dict[str, str] = {}
         """Results of jobs by object path; some end before their path is known."""
+        if bus:
+            self._greet()
 
     def __enter__(self) -> Systemd:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
+
+    def _greet(self) -> None:
+        """Ask for a name on the bus, without which it passes nothing on."""
+        hello = jeepney.new_method_call(_BUS, "Hello")
+        try:
+            self._exchange(hello, timeout_s=REPLY_S)
+        except HostError:
+            self._socket.close()
+            raise
 
     def reload(self) -> None:
         """Read all unit files again.

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bulkhead.host.apply import systemd as module
-from bulkhead.host.apply.systemd import Systemd
+from bulkhead.host import systemd as module
+from bulkhead.host.systemd import Systemd
 from bulkhead.model.errors import HostError
 from tests.support.first_process import FakeUnit, FirstProcess
 
@@ -124,3 +124,21 @@ def test_units_are_read_again(systemd: FirstProcess) -> None:
         connection.reload()
 
     assert systemd.calls == ["Reload"]
+
+
+def test_over_the_bus_a_name_is_asked_for_first(systemd: FirstProcess) -> None:
+    """A bus ends the connection of whoever does not; the first process's own socket has no names."""
+    systemd.units[NAME] = FakeUnit(active="failed")
+
+    with Systemd(systemd.path, bus=True) as connection:
+        seen = connection.unit(NAME).active
+
+    assert (seen, systemd.greeted) == ("failed", 1)
+
+
+def test_a_bus_that_hangs_up_is_an_error(systemd: FirstProcess) -> None:
+    """As if nobody were there."""
+    systemd.deaf = True
+
+    with pytest.raises(HostError, match="systemd does not answer"):
+        Systemd(systemd.path, bus=True)
