@@ -7,11 +7,13 @@ that watches it; the image is the probe variant, which takes such units.
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import msgspec
 import pytest
@@ -23,12 +25,15 @@ from bulkhead.model.errors import BulkheadError, RemoteError
 from bulkhead.model.history import Commit
 from bulkhead.testing.vm import VM
 from tests.support import images
+from tests.support.web import eventually, web
 
 pytestmark = pytest.mark.timeout(900)
 
 PROBE = Path(__file__).parent / "probe"
 PORT = 7434
 TOKEN = "0123456789abcdef" * 4
+# The first event need not be waited for two minutes.
+SOONER = "systemd.unit-dropin.bulkhead-metrics-first.timer~sooner"
 
 # Says what is in force, again each time it changes.
 WATCH = """\
@@ -74,7 +79,8 @@ def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VM]:
     image = images.build(tmp_path_factory.mktemp("probe"), str(PROBE))
     with VM(
         image.disk, disk_size=images.DISK_SIZE, forwards=(PORT,),
-        credentials={"bulkhead.channel-token": TOKEN.encode()}, units={"watch.service": unit()},
+        credentials={"bulkhead.channel-token": TOKEN.encode(), SOONER: b"[Timer]\nOnActiveSec=2s\n"},
+        units={"watch.service": unit()},
     ) as machine:  # fmt: skip
         machine.wait_until_ready()
         yield machine
@@ -226,3 +232,18 @@ def test_a_power_cut_during_commits_leaves_a_committed_state(vm: VM, node: Node)
     before = len(vm.report)
     node.set(TWO)
     machine_says(vm, "two", "node-two", "12", after=before)
+
+
+def test_metrics_reach_the_server_of_the_settings(vm: VM, node: Node, tmp_path: Path) -> None:
+    """By TLS, with an authority and a name of the settings."""
+    with web(secure=tmp_path, names=("metrics.test",)) as server:
+        authority = base64.b64encode((tmp_path / "certificate.pem").read_bytes()).decode()
+        node.set({
+            "network": {"hosts": [["10.0.2.2", ["metrics.test"]]]},
+            "pki": {"own": {"data": authority, "trusted": True}},
+            "metrics": {"send-metrics": True, "metrics-url": f"https://metrics.test:{server.port}/v1"},
+        })  # fmt: skip
+        eventually(lambda: len(server.requests) == 1, limit_s=120)
+        sent = [dict(parse_qsl(line.split()[1].partition("?")[2])) for line in server.requests]
+    assert [event["event"] for event in sent] == ["boot_success"]
+    assert sent[0]["variant"] == "probe"

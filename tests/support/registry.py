@@ -32,14 +32,14 @@ _LIMIT_S = 60
 
 
 class Certificate(msgspec.Struct, frozen=True):
-    """A key and a certificate for 127.0.0.1 that signs itself."""
+    """A key and a certificate that signs itself, for 127.0.0.1 and perhaps for names."""
 
     key: Path
     certificate: Path
 
 
-def certificate(directory: Path) -> Certificate:
-    """Make a key and a certificate."""
+def certificate(directory: Path, *names: str) -> Certificate:
+    """Make a key and a certificate, which is for these names too."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "registry of a test")])
     now = datetime.datetime.now(tz=datetime.UTC)
@@ -52,7 +52,9 @@ def certificate(directory: Path) -> Certificate:
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
         .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            x509.SubjectAlternativeName(
+                [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), *map(x509.DNSName, names)]
+            ),
             critical=False,
         )
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)

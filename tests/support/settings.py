@@ -16,6 +16,10 @@ from bulkhead.model.settings.keys import Settings
 SAMPLES = {
     "an IPv4 or IPv6 address": ["192.0.2.7", "2001:db8::7", "::"],
     "an address with a prefix length, as in 192.0.2.7/24": ["192.0.2.7/24", "2001:db8::/32"],
+    "a URL that starts with https:// or http:// and has no user in it": [
+        "https://metrics.example.com/v1?a=b",
+        "http://[2001:db8::1]:8080",
+    ],
     "a URL": ["https://example.com/a?b#c", "example.com:8080", "http://u:geheim@[2001:db8::1]/"],
     "the name of a container image, as in registry.example.com/tool:1.2": [
         "nginx",

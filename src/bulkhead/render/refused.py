@@ -38,10 +38,6 @@ def _parameters(boot: Mapping[str, object]) -> object:
     return {key: value for key, value in found.items() if value}
 
 
-def _sent(metrics: Mapping[str, object]) -> object:
-    return metrics if metrics.get("send-metrics") is True else None
-
-
 BOOT = _service(
     "boot", "boot", _parameters,
     "the command line is part of the kernel image, which a node cannot change; "
@@ -51,7 +47,4 @@ HUGEPAGES = _service(
     "hugepages", "kernel.hugepages", dict,
     "huge pages cannot be set while the machine runs; "
     "give them in the variant: kernel.command-line, as in hugepages=64",
-)  # fmt: skip
-METRICS = _service(
-    "metrics", "metrics", _sent, "nothing on this node sends metrics",
 )  # fmt: skip

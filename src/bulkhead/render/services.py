@@ -12,6 +12,7 @@ from bulkhead.render import (
     hosts,
     links,
     lockdown,
+    metrics,
     modules,
     motd,
     ntp,
@@ -42,9 +43,10 @@ SERVICES: tuple[Service, ...] = (
     runtime.CONTAINERD_SERVICE,
     runtime.DEFAULTS_SERVICE,
     registry.SERVICE,
+    # After what its way out depends on.
+    metrics.SERVICE,
     refused.BOOT,
     refused.HUGEPAGES,
-    refused.METRICS,
 )
 
 CONFIGURATION_FILES: Mapping[str, ConfigurationFile] = {

@@ -51,6 +51,8 @@ TREES: tuple[dict[str, object], ...] = (
     {"firewall": {"inbound": {"HOLE": {"protocol": "tcp", "ports": [1]}}}},
     {"firewall": {"inbound": {"a": {"protocol": "tcp", "ports": ["HOLE"]}}}},
     {"firewall": {"inbound": {"a": {"protocol": "tcp", "ports": [1], "from": ["HOLE"]}}}},
+    {"metrics": {"send-metrics": True, "metrics-url": "HOLE"}},
+    {"metrics": {"send-metrics": True, "metrics-url": "https://a", "service-checks": ["HOLE"]}},
     {"oci-defaults": {"capabilities": {"HOLE": True}}},
     {"oci-defaults": {"resource-limits": {"HOLE": {"soft-limit": 1, "hard-limit": 1}}}},
 )
@@ -150,7 +152,7 @@ def test_every_file_has_a_form_that_is_looked_at() -> None:
     }
 
     assert {service.name for service in SERVICES} - reached == {
-        "motd", "pki", "container-runtime", "boot", "hugepages", "metrics",
+        "motd", "pki", "container-runtime", "boot", "hugepages",
     }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from bulkhead.host.systemd import Systemd
 from bulkhead.lib import groups
 from bulkhead.lib.dirs import repository_root
 from bulkhead.model.apply import ApplyRequest
+from bulkhead.model.errors import BulkheadError
 from bulkhead.model.settings.groups import GENERAL
 from bulkhead.model.settings.keys import Settings
 from bulkhead.render.service import File, RenderError, Service, Step
@@ -378,3 +379,32 @@ def test_a_damaged_memory_is_forgotten(node: Node, broken: bytes) -> None:
 
     assert node.apply().ok
     assert node.read("/etc/motd") == "hello\n"
+
+
+def test_the_timers_of_metrics_start_and_stop_with_the_settings(node: Node) -> None:
+    """The program's file is there while metrics are sent; without it the timers' condition fails."""
+    timers = ("bulkhead-metrics.timer", "bulkhead-metrics-first.timer")
+    for timer in timers:
+        node.systemd.units[timer] = FakeUnit(active="inactive")
+    restarts = [f"RestartUnit {timer}" for timer in timers]
+    node.set({"metrics": {"send-metrics": True, "metrics-url": "https://metrics.example.com"}})
+
+    on = node.apply()
+
+    assert (statuses(on), node.systemd.calls) == ({"metrics": "done"}, restarts)
+    assert node.read("/etc/bulkhead/metrics.json") == '{"url":"https://metrics.example.com"}\n'
+    for timer in timers:
+        node.systemd.units[timer].condition = False
+    node.unset("settings.metrics.send-metrics")
+
+    off = node.apply()
+
+    assert (statuses(off), node.systemd.calls) == ({"metrics": "done"}, restarts)
+    assert not node.exists("/etc/bulkhead/metrics.json")
+    assert {node.systemd.units[timer].active for timer in timers} == {"inactive"}
+
+
+def test_metrics_cannot_be_sent_to_nobody(node: Node) -> None:
+    """Such a commit is refused: it would look as if something were sent."""
+    with pytest.raises(BulkheadError, match="metrics-url: is missing, and send-metrics is true"):
+        node.set({"metrics": {"send-metrics": True}})

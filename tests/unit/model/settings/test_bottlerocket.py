@@ -297,6 +297,15 @@ def test_a_single_taint_becomes_a_list() -> None:
         ({"firewall": {"inbound": {"web": {"from": ["192.0.2.0/24", "all"]}}}},
          "settings.firewall.inbound.web.from[1]: expected an IPv4 or IPv6 address or an address "
          'with a prefix length, as in 192.0.2.7/24, got "all"'),
+        ({"metrics": {"metrics-url": "https://me:word@metrics.example.com/v1"}},
+         "settings.metrics.metrics-url: expected a URL that starts with https:// or http:// and has no "
+         'user in it, got "********@metrics.example.com/v1"'),
+        ({"metrics": {"metrics-url": "metrics.example.com"}},
+         "settings.metrics.metrics-url: expected a URL that starts with https:// or http:// and has no "
+         'user in it, got "metrics.example.com"'),
+        ({"metrics": {"send-metrics": True}},
+         "settings.metrics.metrics-url: is missing, and send-metrics is true\n"
+         "  hint: there is no server that metrics go to by themselves; give the URL of yours"),
         ({"metrics": {"service-checks": ["a b"]}},
          "settings.metrics.service-checks[0]: expected the name of a systemd unit, as in containerd "
          'or containerd.service, got "a b"'),

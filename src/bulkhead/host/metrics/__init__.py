@@ -1,0 +1,1 @@
+"""Tells a server how the node is, if settings name one."""
