@@ -34,6 +34,8 @@ class FakeUnit(msgspec.Struct, kw_only=True):
     """Result of the service after a job."""
     condition: bool = True
     """ConditionResult; without it a job ends well and the unit does not run."""
+    forgotten: bool = False
+    """Nothing refers to it, so that it is not in memory but while a job runs."""
     starts: int = 0
     """Jobs since the last ResetFailedUnit; systemd gives up after five in ten seconds."""
 
@@ -108,6 +110,11 @@ class FirstProcess:
                 "ExecMainStatus": ("i", unit.status), "StatusText": ("s", unit.text),
             }[key]  # fmt: skip
             yield jeepney.new_method_return(message, "v", (value,))
+        elif member == "ResetFailedUnit" and self.units[message.body[0]].forgotten:
+            yield jeepney.new_error(
+                message, "org.freedesktop.systemd1.NoSuchUnit", "s",
+                (f"Unit {message.body[0]} not loaded.",),
+            )  # fmt: skip
         elif member == "ResetFailedUnit":
             self.units[message.body[0]].starts = 0
             yield jeepney.new_method_return(message)

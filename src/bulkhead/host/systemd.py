@@ -10,6 +10,7 @@ and nobody change one (org.freedesktop.systemd1.conf). The protocol is D-Bus
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import jeepney
@@ -71,6 +72,10 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
     """What it says about itself (`STATUS=`)."""
 
 
+class _NotLoaded(HostError):
+    """systemd has forgotten a unit that nothing refers to; its next job loads it again."""
+
+
 class Systemd:
     """A connection to the first process; a context manager.
 
@@ -127,7 +132,8 @@ class Systemd:
         before = self.unit(unit)
         if before.known:
             # Starts that were asked for are not the failures that systemd counts (StartLimitBurst=).
-            self._call("ResetFailedUnit", "s", (unit,))
+            with suppress(_NotLoaded):
+                self._call("ResetFailedUnit", "s", (unit,))
         job = self._call(_METHODS[verb], "ss", (unit, "replace"))[0]
         result = self._wait(str(job))
         after = self.unit(unit)
@@ -189,7 +195,7 @@ class Systemd:
         if answer.header.message_type is jeepney.MessageType.error:
             name = str(fields.get(jeepney.HeaderFields.error_name, "")).rpartition(".")[2]
             said = str(answer.body[0]) if answer.body else name
-            raise HostError(said)
+            raise _NotLoaded(said) if name == "NoSuchUnit" else HostError(said)
         return tuple(answer.body)
 
     def _wait(self, job: str) -> str:

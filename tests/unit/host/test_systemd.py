@@ -50,6 +50,14 @@ def test_a_unit_may_restart_as_often_as_settings_change(systemd: FirstProcess) -
     assert [act(systemd) for _ in range(8)] == ["active"] * 8
 
 
+def test_a_unit_that_nothing_refers_to_can_be_started(systemd: FirstProcess) -> None:
+    """It is forgotten between two calls, and systemd has no failures of it to forget either."""
+    systemd.units[NAME] = FakeUnit(forgotten=True, active="inactive")
+
+    assert act(systemd, "restart") == "active"
+    assert systemd.calls == [f"RestartUnit {NAME}"]
+
+
 def test_a_unit_that_does_not_run_is_left_alone(systemd: FirstProcess) -> None:
     """It is nobody's fault, so it is no error."""
     systemd.units[NAME] = FakeUnit(active="inactive")
