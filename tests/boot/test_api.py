@@ -27,10 +27,14 @@ USERS = {
     "api": "User=nobody\nGroup=nogroup\nSupplementaryGroups=api\n",
     "other": "User=nobody\nGroup=nogroup\n",
 }
+# The port takes one writer at a time; who comes second tries again.
 INSIDE = """[Unit]
 After=sockets.target multi-user.target
+StartLimitIntervalSec=0
 [Service]
 Type=oneshot
+Restart=on-failure
+RestartSec=500ms
 ExecStart=/usr/bin/python3.13 -I /run/credentials/{unit}/guest.py {name}
 LoadCredential=guest.py:/run/credentials/@system/guest.py
 StandardOutput=file:/dev/virtio-ports/{port}
