@@ -25,6 +25,13 @@ LISTS = {
     "security": "systemd-analyze security --json=short --no-pager",
 }
 JOURNAL = "journalctl -b -p err --output=json --output-fields=MESSAGE,SYSLOG_IDENTIFIER --no-pager"
+# One line of text for each: does a condition of systemd.unit(5) hold?
+CONDITIONS = (
+    "ConditionPathExists=!/run/from-firmware",
+    "ConditionDirectoryNotEmpty=!/run/udev/rules.d",
+)
+HOLDS = "systemd-analyze condition --no-pager"
+CHECKED = "journalctl -b -u bulkhead-data-check.service --output=cat --no-pager"
 STORED = "journalctl -b -u bulkhead-preload.service --output=cat --no-pager"
 
 WAIT = """[Unit]
@@ -38,12 +45,19 @@ ExecStart=/usr/bin/systemctl is-system-running --wait
 LOOK = "".join(
     [
         "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\n",
-        f"StandardOutput=file:/dev/virtio-ports/{REPORT_PORT}\nStandardError=journal\n",
+        f"StandardOutput=file:/dev/virtio-ports/{REPORT_PORT}\nStandardError=inherit\n",
         "Environment=SYSTEMD_COLORS=0 SYSTEMD_URLIFY=0\n",
-        *(f"ExecStart=-{command}\n" for command in (*LISTS.values(), JOURNAL, STORED)),
+        *(f"ExecStart=-{command}\n" for command in (*LISTS.values(), JOURNAL, STORED, CHECKED)),
+        *(f"ExecStart=-{HOLDS} {condition}\n" for condition in CONDITIONS),
         "ExecStart=systemctl poweroff\n",
     ]
 )
+
+# What whoever may edit a machine's metadata could try: a file anywhere, a program at a device's event.
+FROM_THE_FIRMWARE = {
+    "tmpfiles.extra": b"f /run/from-firmware 0644 root root - taken\n",
+    "udev.rules.50-evil": b'ACTION=="add", RUN+="/usr/bin/systemctl poweroff"\n',
+}
 
 # Messages of priority "error" that are explained; everything else is a failure of this test.
 EXPLAINED = (
@@ -70,7 +84,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     image = images.build(tmp_path_factory.mktemp("probe"), str(PROBE))
     with VM(
         image.disk, disk_size=images.DISK_SIZE, units={"wait.service": WAIT},
-        credentials={"systemd.extra-unit.look.service": LOOK.encode()},
+        credentials={"systemd.extra-unit.look.service": LOOK.encode(), **FROM_THE_FIRMWARE},
     ) as vm:  # fmt: skip
         assert vm.wait_for_end(timeout_s=300) == 0
         report, console = vm.report, vm.console
@@ -144,6 +158,16 @@ def test_agents_are_confined(seen: Seen) -> None:
     assert exposure
     assert max(exposure.values()) <= 2.0
     assert max(network) <= 4.2
+
+
+def test_credentials_of_the_firmware_change_nothing(seen: Seen) -> None:
+    """No file, rule or setting is taken from the machine's metadata."""
+    assert seen.text.count("Conditions succeeded.") == len(CONDITIONS)
+
+
+def test_the_data_partition_was_checked(seen: Seen) -> None:
+    """Its file system is checked before it is mounted."""
+    assert re.search(r"^data\S*: clean, \d+/\d+ files", seen.text, re.MULTILINE)
 
 
 def test_images_of_the_variant_are_stored(seen: Seen) -> None:
