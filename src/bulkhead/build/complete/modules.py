@@ -19,14 +19,16 @@ import msgspec
 from bulkhead.build import steps
 from bulkhead.build.complete.scratch import materialise
 from bulkhead.build.tools import Tools
-from bulkhead.build.tree import Tree, file_from
+from bulkhead.build.tree import Tree, file, file_from
 from bulkhead.lib import suggest
 from bulkhead.model.errors import UserError
 
 INDEXES = (
     "modules.dep.bin", "modules.alias.bin", "modules.symbols.bin", "modules.softdep",
-    "modules.builtin.bin", "modules.builtin.alias.bin", "modules.builtin.modinfo", "modules.devname",
+    "modules.builtin.bin", "modules.builtin.alias.bin", "modules.builtin.modinfo",
 )  # fmt: skip
+DEVICE_NAMES = "modules.devname"
+STATIC_NODES = "usr/lib/tmpfiles.d/static-nodes.conf"
 
 
 class Modules(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,6 +164,29 @@ def place(
     for name in [*map(_plain, order), *INDEXES]:
         if (made / base / name).exists():
             tree.put(f"{base}/{name}", file_from(made / base / name, origin=origin))
+    nodes = static_nodes((made / base / DEVICE_NAMES).read_text())
+    tree.put(STATIC_NODES, file(nodes))
+
+
+def static_nodes(names: str) -> str:
+    """Return the lines of tmpfiles.d for device nodes that load their module when they are opened.
+
+    What `kmod static-nodes` would say at each boot.
+
+    Args:
+        names: the text of `modules.devname`: module, name below /dev, type and numbers.
+    """
+    lines = []
+    for line in names.splitlines():
+        fields = line.split()
+        if len(fields) != 3 or line.startswith("#"):
+            continue
+        name, numbers = fields[1:]
+        if folder := posixpath.dirname(name):
+            lines.append(f"d /dev/{folder} 0755 - - -")
+        # Only at boot, and never over a node that the kernel has made.
+        lines.append(f"{numbers[0]}! /dev/{name} 0600 - - - {numbers[1:]}")
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _unpacked(kernel: Tree, modules: Modules, path: str) -> bytes:

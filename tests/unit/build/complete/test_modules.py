@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bulkhead.build.complete.modules import Modules, module_name
+from bulkhead.build.complete.modules import Modules, module_name, static_nodes
 from bulkhead.model.errors import UserError
 
 KERNEL = Modules(
@@ -38,3 +38,14 @@ def test_an_unknown_module_gets_a_suggestion() -> None:
         KERNEL.find("dm-verty")
 
     assert caught.value.hint == "did you mean 'dm_verity'?"
+
+
+def test_nodes_that_load_a_module_are_made_at_boot_without_a_program() -> None:
+    """The builder says what kmod would say: directories first, only at boot, for root alone."""
+    names = "# Device nodes to trigger on-demand module loading.\nloop loop-control c10:237\ntun net/tun c10:200\n"
+
+    assert static_nodes(names).splitlines() == [
+        "c! /dev/loop-control 0600 - - - 10:237",
+        "d /dev/net 0755 - - -",
+        "c! /dev/net/tun 0600 - - - 10:200",
+    ]
