@@ -112,6 +112,33 @@ static void tell_slot(const struct slot *slot, const struct options *options)
 	write_file("/run/bulkhead/boot.json", text, strlen(text));
 }
 
+/*
+ * What units of systemd would mount at each boot, with the same options: there each costs two
+ * programs and a control group, here a system call. A unit finds its file system mounted and has
+ * nothing to do; where one cannot be mounted here, its unit tries again and tells.
+ */
+static void mount_for_units(void)
+{
+	static const struct {
+		const char *source, *target, *type, *data;
+		unsigned long flags;
+	} mounts[] = {
+		{ "tmpfs", ROOT "/tmp", "tmpfs", "mode=1777,size=50%,nr_inodes=1m",
+		  MS_NOSUID | MS_NODEV | MS_STRICTATIME },
+		{ "hugetlbfs", "/dev/hugepages", "hugetlbfs", NULL, MS_NOSUID | MS_NODEV },
+		{ "mqueue", "/dev/mqueue", "mqueue", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC },
+		{ "tracefs", "/sys/kernel/tracing", "tracefs", NULL,
+		  MS_NOSUID | MS_NODEV | MS_NOEXEC },
+	};
+
+	make_directory("/dev/hugepages", 0755);
+	make_directory("/dev/mqueue", 0755);
+	for (size_t i = 0; i < sizeof(mounts) / sizeof(mounts[0]); i++)
+		if (mount(mounts[i].source, mounts[i].target, mounts[i].type, mounts[i].flags,
+			  mounts[i].data) != 0)
+			note("%s is left to its unit: %m", mounts[i].target);
+}
+
 void mount_root(const struct slot *slot, const struct options *options)
 {
 	static const char *const moved[] = { "/dev", "/proc", "/sys", "/run" };
@@ -125,6 +152,7 @@ void mount_root(const struct slot *slot, const struct options *options)
 		 "mode=0755,size=20%,nr_inodes=800k");
 	keep_tpm_policy();
 	tell_slot(slot, options);
+	mount_for_units();
 	for (size_t i = 0; i < sizeof(moved) / sizeof(moved[0]); i++) {
 		char target[64];
 
