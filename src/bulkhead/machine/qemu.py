@@ -86,7 +86,9 @@ def _board(spec: MachineSpec, arch: Architecture) -> list[str]:
     # System management mode is only needed to protect Secure Boot's variables.
     secure = isinstance(spec.boot, Firmware) and spec.boot.secure_boot
     machine = f"{arch.qemu_machine},smm={'on' if secure else 'off'}"
-    return ["-machine", machine, *arguments]
+    # No disk of ours is a SATA disk: the board's empty controller would cost each guest 2.6 MiB
+    # and the search of six ports.
+    return ["-machine", f"{machine},sata=off", *arguments]
 
 
 def _boot(spec: MachineSpec) -> list[str]:

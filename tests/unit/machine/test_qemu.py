@@ -60,7 +60,7 @@ def test_boots_an_image_by_firmware() -> None:
         "-name", "bulkhead-one",
         "-nodefaults", "-no-user-config", "-display", "none",
         "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-        "-machine", "q35,smm=off", "-accel", "tcg", "-cpu", "max",
+        "-machine", "q35,smm=off,sata=off", "-accel", "tcg", "-cpu", "max",
         "-m", "1024M", "-smp", "2",
         "-drive", "if=pflash,unit=0,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd",
         "-drive", "if=pflash,unit=1,format=raw,file=variables.fd",
@@ -123,7 +123,7 @@ def test_secure_boot_protects_the_variables() -> None:
     """With Secure Boot only system management mode may write to the variable store."""
     spec = changed(boot=Firmware(secure_boot=True))
 
-    assert values(spec, "-machine") == ["q35,smm=on"]
+    assert values(spec, "-machine") == ["q35,smm=on,sata=off"]
     assert "OVMF_CODE_4M.secboot.fd" in values(spec, "-drive")[0]
     assert values(spec, "-global") == [
         "driver=cfi.pflash01,property=secure,value=on",
