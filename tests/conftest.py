@@ -9,7 +9,14 @@ from hypothesis import HealthCheck, settings
 
 # Times say more about what else the machine does than about the code; they are measured in bench/.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("busy")
+# For `bulkhead check`, which is run at every commit; `bulkhead test` tries the usual hundred.
+settings.register_profile("quick", settings.get_profile("busy"), max_examples=15)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Load the usual profile unless `--hypothesis-profile` names one."""
+    if not config.getoption("--hypothesis-profile"):
+        settings.load_profile("busy")
 
 
 @pytest.hookimpl(wrapper=True)

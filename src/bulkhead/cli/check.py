@@ -19,7 +19,10 @@ SOURCES = ("src", "tests", "bench", "bulkhead")
 
 # Started in this order, as many at once as there are processors: the longest first.
 CHECKS: dict[str, tuple[str, ...]] = {
-    "unit": ("-m", "pytest", "-q", "tests/unit"),
+    # Without those that take long, and with few examples of each property: `bulkhead test` has all.
+    "unit": (
+        "-m", "pytest", "-q", "-m", "not slow", "--hypothesis-profile=quick", "tests/unit",
+    ),
     "types": ("-m", "mypy"),
     "lint": ("-m", "ruff", "check", "--quiet", *SOURCES),
     "format": ("-m", "ruff", "format", "--check", *SOURCES),

@@ -177,6 +177,7 @@ def test_input_after_its_end_is_refused(there: Node) -> None:
         assert end(link) == (protocol.POLICY, "input after ContentComplete")
 
 
+@pytest.mark.slow
 def test_more_messages_than_the_window_are_refused(there: Node) -> None:
     """A client that does not wait for Capacity is closed with 1009; its process ends."""
     with there.connect() as link:
@@ -194,6 +195,7 @@ def test_more_messages_than_the_window_are_refused(there: Node) -> None:
     assert wait_until_gone(there.service.pids[-1])
 
 
+@pytest.mark.slow
 def test_a_client_that_keeps_to_the_window_gets_everything_through(there: Node) -> None:
     """2,000 messages of 4 KiB, more than both windows, come back in order."""
     pieces = [struct.pack("!I", number) * 1024 for number in range(2000)]
@@ -233,6 +235,7 @@ def test_a_client_that_vanishes_takes_its_process_along(there: Node, *, complete
     assert wait_until_gone(there.service.pids[-1])
 
 
+@pytest.mark.slow
 def test_a_client_that_vanishes_while_its_input_is_stuck_does_too(
     there: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -213,6 +213,7 @@ def test_a_write_that_fails_leaves_the_files_of_before(node: Node) -> None:
     assert node.systemd.calls == []
 
 
+@pytest.mark.slow
 def test_a_full_file_system_leaves_the_files_of_before(node: Node) -> None:
     """The second file does not fit; the first is as it was."""
     node.set(

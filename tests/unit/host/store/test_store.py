@@ -275,6 +275,7 @@ def test_the_history_is_bounded_by_size(tmp_path: Path, monkeypatch: pytest.Monk
     assert node.own() == {"motd": "x" * 20_000}
 
 
+@pytest.mark.slow
 def test_settings_that_are_too_large_are_refused(tmp_path: Path) -> None:
     """A single transaction and all settings together have a limit; what was there stays."""
     node = store(tmp_path)

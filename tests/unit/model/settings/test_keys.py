@@ -105,6 +105,7 @@ def test_values_by_key_are_the_tree_without_empty_tables(tree: Settings) -> None
     assert all(keys.lookup(tree, key) == value for key, value in leaves.items())
 
 
+@pytest.mark.slow
 def test_flattens_what_is_nested_deeper_than_the_stack() -> None:
     """A tree from outside cannot end the program."""
     tree: Settings = {"a": 1}
