@@ -85,9 +85,14 @@ class Api:
             settings=directory / "settings", run=directory / "run", shipped=directory / "shipped",
             os_release=directory / "os-release", command_line=directory / "cmdline", apply=directory / "apply.sock",
             applied=directory / "applied" / "result.json", reboot=directory / "reboot.sock",
-            containers=directory / "containers.sock",
+            containers=directory / "containers.sock", boot=directory / "boot",
         )  # fmt: skip
-        for path in (self.places.run, self.places.shipped, self.places.applied.parent):
+        for path in (
+            self.places.run,
+            self.places.shipped,
+            self.places.applied.parent,
+            self.places.boot,
+        ):
             path.mkdir(exist_ok=True)
         self.places.os_release.write_text(OS_RELEASE)
         self.places.command_line.write_text(COMMAND_LINE)

@@ -21,7 +21,8 @@ TIME = "systemd-timesyncd.service"
 NAMES = "systemd-resolved.service"
 NETWORK = "systemd-networkd.service"
 UNITS = (TIME, NAMES, NETWORK, "containerd.service", "systemd-sysctl.service",
-         "systemd-modules-load.service", "nftables.service", "bulkhead-firewall.service")  # fmt: skip
+         "systemd-modules-load.service", "nftables.service", "bulkhead-firewall.service",
+         "bulkhead-parameters@now.service", "bulkhead-hugepages@now.service")  # fmt: skip
 DEFAULTS: Settings = {"motd": "the image's"}
 
 

@@ -13,6 +13,7 @@ from bulkhead.cli.ctl_node import Node, json_option, pass_node, show_problem
 from bulkhead.client.api import Api
 from bulkhead.client.connection import Busy, Missing
 from bulkhead.model.apply import ApplyResult
+from bulkhead.model.boot import UNFULFILLED
 from bulkhead.model.health import Condition
 from bulkhead.model.updates import UpdateStatus
 
@@ -54,7 +55,8 @@ def status_command(node: Node, *, as_json: bool) -> int:
             show_problem(status.applied)
             if not status.applied.ok:
                 click.echo("  hint: when the reason is gone: bulkhead ctl reapply", err=True)
-    return 1 if status.applied is not None and not status.applied.ok else 0
+    failed = status.applied is not None and not status.applied.ok
+    return 1 if failed or any(c.code in UNFULFILLED for c in status.conditions) else 0
 
 
 @click.command("os")

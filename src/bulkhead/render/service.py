@@ -12,7 +12,7 @@ from bulkhead.model.errors import UserError
 Settings = Mapping[str, object]
 """The whole tree, validated, without an outer `settings`."""
 
-Verb = Literal["restart", "try-restart", "reload-or-try-restart", "lockdown", "refuse"]
+Verb = Literal["restart", "try-restart", "reload-or-try-restart", "lockdown"]
 
 
 class RenderError(UserError):
@@ -38,8 +38,6 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     verb: Verb
     unit: str = ""
     """The systemd unit, for the verbs that have one."""
-    why: str = ""
-    """What whoever set it is told, for `refuse`."""
 
     def __str__(self) -> str:
         return f"{self.verb} {self.unit}".strip()

@@ -10,15 +10,16 @@ from bulkhead.render import (
     firewall,
     hostname,
     hosts,
+    hugepages,
     links,
     lockdown,
     metrics,
     modules,
     motd,
     ntp,
+    parameters,
     pki,
     proxy,
-    refused,
     registry,
     runtime,
     sysctl,
@@ -31,6 +32,7 @@ SERVICES: tuple[Service, ...] = (
     # The kernel first: what starts later finds it as it should be.
     modules.SERVICE,
     sysctl.SERVICE,
+    hugepages.SERVICE,
     hostname.SERVICE,
     lockdown.SERVICE,
     firewall.SERVICE,
@@ -45,8 +47,8 @@ SERVICES: tuple[Service, ...] = (
     registry.SERVICE,
     # After what its way out depends on.
     metrics.SERVICE,
-    refused.BOOT,
-    refused.HUGEPAGES,
+    # Of the next start, whatever the others did.
+    parameters.SERVICE,
 )
 
 CONFIGURATION_FILES: Mapping[str, ConfigurationFile] = {

@@ -18,9 +18,12 @@ import pytest
 from bulkhead.cli.ctl import COMMANDS
 from bulkhead.client import connection
 from bulkhead.client.connection import Missing
+from bulkhead.lib import conditions
 from bulkhead.lib.dirs import repository_root
+from bulkhead.model import boot
 from bulkhead.model.apply import ApplyRequest, ApplyResult
 from bulkhead.model.errors import RemoteError, UserError
+from bulkhead.model.health import Condition
 from tests.support.ctl import Ctl, broken, restarted, run, served
 
 
@@ -87,6 +90,19 @@ def test_a_failed_start_shows_in_the_status(ctl: Ctl) -> None:
     assert said.exit_code == 1
     assert "applied   NOT all of it, see below\n" in said.stdout
     assert "ntp: it exited 1: no such host\n" in said.stderr
+
+
+@pytest.mark.parametrize(("code", "exit_code"), [(boot.PENDING, 0), (boot.FELL_BACK, 1)])
+def test_boot_parameters_that_are_not_in_force_show_in_the_status(
+    ctl: Ctl, code: str, exit_code: int
+) -> None:
+    """What waits for a start is no failure; what was tried in vain is one, for programs too."""
+    told = Condition(code=code, title="it runs without", severity="warning", text="Restart it.")
+    conditions.write(ctl.api.places.boot / "parameters.json", (told,))
+    said = ctl.run("status")
+
+    assert said.exit_code == exit_code
+    assert "warning   it runs without\n" in said.stdout
 
 
 def test_raw_is_like_bottlerockets(ctl: Ctl) -> None:

@@ -53,6 +53,10 @@ TREES: tuple[dict[str, object], ...] = (
     {"firewall": {"inbound": {"a": {"protocol": "tcp", "ports": [1], "from": ["HOLE"]}}}},
     {"metrics": {"send-metrics": True, "metrics-url": "HOLE"}},
     {"metrics": {"send-metrics": True, "metrics-url": "https://a", "service-checks": ["HOLE"]}},
+    {"boot": {"kernel-parameters": {"HOLE": ["1"]}}},
+    {"boot": {"init-parameters": {"name": ["HOLE"]}}},
+    {"kernel": {"hugepages": {"static": {"2Mi": {"count": "HOLE"}}}}},
+    {"kernel": {"hugepages": {"transparent": {"enabled": "HOLE"}}}},
     {"oci-defaults": {"capabilities": {"HOLE": True}}},
     {"oci-defaults": {"resource-limits": {"HOLE": {"soft-limit": 1, "hard-limit": 1}}}},
 )
@@ -152,7 +156,7 @@ def test_every_file_has_a_form_that_is_looked_at() -> None:
     }
 
     assert {service.name for service in SERVICES} - reached == {
-        "motd", "pki", "container-runtime", "boot", "hugepages",
+        "motd", "pki", "container-runtime",
     }  # fmt: skip
 
 
@@ -183,6 +187,15 @@ def test_a_message_of_the_day_may_have_lines() -> None:
         (
             {"kernel": {"sysctl": {"-x": "1"}}},
             "settings.kernel.sysctl.'-x': is no kernel parameter",
+        ),
+        (
+            {"boot": {"kernel-parameters": {"a": ["x roothash=1"]}}},
+            "settings.boot.kernel-parameters.'a': cannot be set on a node: its value has 'roothash' as a "
+            "word of its own, and it decides which system starts, and that is for the image alone",
+        ),
+        (
+            {"kernel": {"hugepages": {"static": {"2Mi": {"count": "1:"}}}}},
+            "settings.kernel.hugepages.static.2Mi.count: expected a number of pages, got '1:'",
         ),
         (
             {"pki": {"x": {"data": "AAAA", "trusted": True}}},

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -17,8 +18,10 @@ from bulkhead.host.api.updates import NoUpdater, Updater, Updates
 from bulkhead.host.store.migrations import of_groups
 from bulkhead.host.store.store import Store
 from bulkhead.lib import atomicfile, groups
+from bulkhead.lib import conditions as left
 from bulkhead.model.api import OsInfo
 from bulkhead.model.errors import HostError
+from bulkhead.model.health import Condition
 from bulkhead.model.updates import Image
 
 if TYPE_CHECKING:
@@ -61,6 +64,13 @@ class Node:
         from bulkhead.render import own
 
         return own.shipped(self.places.shipped)
+
+    def conditions(self) -> tuple[Condition, ...]:
+        """Return what is wrong with the settings, and with what should have come of them."""
+        told = (
+            left.read(self.places.boot / name) for name in ("parameters.json", "hugepages.json")
+        )
+        return (*self.store.conditions(), *chain.from_iterable(told))
 
     async def read(self, work: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
         """Let the store do something that changes nothing, away from the event loop."""
@@ -107,7 +117,9 @@ def os_info(places: Places) -> OsInfo:
             f"cannot read which system runs: {error.strerror}", where=error.filename
         ) from error
     found = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-    given = dict(word.split("=", 1) for word in command_line.split() if "=" in word)
+    # The first counts: what settings add comes after the image's own, and a quoted value may have blanks.
+    words = reversed(command_line.split())
+    given = dict(word.split("=", 1) for word in words if "=" in word)
 
     def value(name: str) -> str:
         return found.get(name, "").strip("\"'")

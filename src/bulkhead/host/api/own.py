@@ -77,7 +77,7 @@ class OwnService:
 
     async def health(self, query: NoParameters, body: None, peer: Peer) -> ApiHealth:
         """Answer, and say what is wrong."""
-        conditions = await self._node.read(self._store.conditions)
+        conditions = await self._node.read(self._node.conditions)
         return ApiHealth(version=__version__, read_only=self._node.read_only, conditions=conditions)
 
     async def unset(self, query: OwnTransaction, body: UnsetRequest, peer: Peer) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from bulkhead.model.apply import SOCKET
+from bulkhead.model.boot import STATE
 
 
 class Places(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,5 +29,7 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     """What came of it the last time."""
     reboot: Path = Path("/run/bulkhead-reboot/reboot.sock")
     """A connection restarts the machine."""
+    boot: Path = Path(STATE)
+    """Where programs say what came of boot parameters and huge pages."""
     containers: Path = Path("/run/bulkhead/containers.sock")
     """The container service, for `exec`."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import msgspec
 
 from bulkhead.host.apply.places import Places
 from bulkhead.host.apply.plan import Change
 from bulkhead.host.apply.sysctl import file_of
+from bulkhead.lib import conditions
 from bulkhead.model.errors import HostError
 from bulkhead.render import modules, sysctl
 
@@ -73,10 +74,31 @@ def _modules(places: Places, changes: Sequence[Change]) -> Seen:
     return Seen(notes=(f"loaded until the next start: {', '.join(still)}",), reboot=True)
 
 
+def _boot(places: Places, changes: Sequence[Change]) -> Seen:
+    """Say what the program of the boot loader's entries has found."""
+    del changes
+    return _told(places.boot / "parameters.json")
+
+
+def _hugepages(places: Places, changes: Sequence[Change]) -> Seen:
+    """Say what the kernel did not give."""
+    del changes
+    return _told(places.boot / "hugepages.json")
+
+
+def _told(path: Path) -> Seen:
+    told = conditions.read(path)
+    if wrong := [condition for condition in told if condition.severity == "error"]:
+        raise HostError("; ".join(c.title for c in wrong), hint=wrong[0].text)
+    return Seen(notes=tuple(condition.title for condition in told), reboot=bool(told))
+
+
 _CHECKS: Mapping[str, Callable[[Places, Sequence[Change]], Seen]] = {
     "sysctl": _sysctl,
     "kernel-modules": _modules,
     "network": _network,
+    "boot": _boot,
+    "hugepages": _hugepages,
 }
 
 

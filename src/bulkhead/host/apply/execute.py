@@ -180,8 +180,6 @@ class _Runner:
             return lockdown.tighten(self._places)
         if self._boot:
             return None
-        if step.verb == "refuse":
-            raise HostError(step.why)
         unit = self._connection().act(step.verb, step.unit)
         # A condition that does not hold says that there is nothing to do: no module to load.
         if unit.active != "inactive" or (step.verb == "restart" and not unit.condition):

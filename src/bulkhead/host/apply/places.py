@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from bulkhead.model.apply import SOCKET
+from bulkhead.model.boot import STATE
 
 
 class Places(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,3 +28,5 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     lockdown: Path = Path("/run/lockdown")
     """The kernel's `/sys/kernel/security/lockdown`."""
     proc: Path = Path("/proc")
+    boot: Path = Path(STATE)
+    """Where programs say what came of boot parameters and huge pages."""

@@ -28,7 +28,7 @@ _REFUSED = {
          "fstab", "usrflags", "usrfstype", "efi", "noefi"), _SYSTEM),
     **dict.fromkeys(
         ("lockdown", "lsm", "security", "apparmor", "selinux", "enforcing", "landlock", "evm", "ima",
-         "initcall_blacklist", "iomem", "acpi_rsdp", "efivar_ssdt", "debugfs", "kdb", "ekgdboc",
+         "initcall_blacklist", "iomem", "elfcorehdr", "acpi_rsdp", "efivar_ssdt", "debugfs", "kdb", "ekgdboc",
          "kgdboc", "kgdbcon", "kgdbwait", "kgdbdbgp"), _DEFENCE),
     **dict.fromkeys(("panic", "oops"), _RESTART),
     **dict.fromkeys(

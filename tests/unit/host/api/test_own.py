@@ -11,8 +11,11 @@ import msgspec
 import pytest
 
 from bulkhead.host.api import applier
+from bulkhead.host.api.node import os_info
+from bulkhead.lib import conditions
 from bulkhead.model.api import ApiHealth
 from bulkhead.model.apply import ApplyRequest, ApplyResult
+from bulkhead.model.health import Condition
 from tests.support.api import Api
 from tests.support.apply_agent import Agent, broken, done
 
@@ -328,3 +331,31 @@ def test_what_is_wrong_with_the_settings_is_told(api: Api) -> None:
     assert (condition.code, condition.severity) == ("settings-unreadable", "error")
     assert condition.where == str(path)
     assert api.call("GET /settings?keys=settings.motd").json() == {"motd": "one"}
+
+
+def test_what_came_of_boot_parameters_and_huge_pages_is_told(api: Api) -> None:
+    """Other programs of the node leave it in files, for as long as it holds."""
+    found = [
+        Condition(code=code, title=code, severity="warning", text="Restart it.")
+        for code in ("boot-parameters-pending", "huge-pages-missing")
+    ]
+    for name, condition in zip(("parameters.json", "hugepages.json"), found, strict=True):
+        conditions.write(api.places.boot / name, (condition,))
+    told = msgspec.json.decode(api.call(f"GET {OWN}/health").raw, type=ApiHealth).conditions
+    (api.places.boot / "parameters.json").write_bytes(b"\xff")
+    (api.places.boot / "hugepages.json").unlink()
+
+    assert told == tuple(found)
+    assert api.call(f"GET {OWN}/health").json() == {
+        "version": "0.1.0",
+        "read_only": False,
+        "conditions": [],
+    }
+
+
+def test_a_parameter_of_the_settings_cannot_play_another_build(api: Api) -> None:
+    """It comes after the image's own words, and a quoted value may have blanks."""
+    path = api.places.command_line
+    path.write_text(f'{path.read_text().strip()} x="a roothash=666666666666 b"\n')
+
+    assert os_info(api.places).build_id == "abcdef123456"

@@ -17,9 +17,16 @@ def places(tmp_path: Path, systemd: FirstProcess) -> Places:
     made = Places(
         etc=tmp_path / "etc", image=tmp_path / "image", state=tmp_path / "state",
         settings=tmp_path / "settings", shipped=tmp_path / "shipped", systemd=systemd.path,
-        lockdown=tmp_path / "lockdown", proc=tmp_path / "proc",
+        lockdown=tmp_path / "lockdown", proc=tmp_path / "proc", boot=tmp_path / "boot",
     )  # fmt: skip
-    for path in (made.etc, made.image, made.state, made.shipped, made.proc / "sys" / "vm"):
+    for path in (
+        made.etc,
+        made.image,
+        made.state,
+        made.shipped,
+        made.boot,
+        made.proc / "sys" / "vm",
+    ):
         path.mkdir(parents=True)
     (made.image / "ca-certificates.crt").write_bytes(b"authorities\n")
     (made.proc / "modules").write_text("tcp_bbr 20480 3 - Live 0x0\nsctp 1 0 - Live 0x0\n")

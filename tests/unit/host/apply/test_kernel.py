@@ -6,6 +6,9 @@ import pytest
 
 from bulkhead.host.apply.places import Places
 from bulkhead.host.apply.sysctl import file_of
+from bulkhead.lib import conditions
+from bulkhead.model.boot import IMPOSSIBLE, PENDING, TOO_FEW
+from bulkhead.model.health import Condition
 from bulkhead.model.settings.keys import Settings
 from tests.support.apply_node import Node, statuses
 
@@ -107,16 +110,32 @@ def test_an_interface_that_is_taken_away_stays_until_the_next_start(node: Node) 
     assert (service.note, service.reboot) == ("as before until the next start: lan", True)
 
 
-def test_what_cannot_take_effect_is_told(node: Node) -> None:
-    """The command line is part of a signed file; the setting does not pass for done."""
-    node.set({"boot": {"kernel-parameters": {"isolcpus": ["1"]}}, "motd": "hello"})
+def test_what_comes_of_boot_parameters_is_told(node: Node, places: Places) -> None:
+    """What the program of the boot loader's entries left: that they wait for a start, or why they cannot be."""
+    pending = Condition(code=PENDING, title="the next time", severity="warning", text="Restart it.")
+    conditions.write(places.boot / "parameters.json", (pending,))
+    node.set({"boot": {"kernel-parameters": {"isolcpus": ["1"]}}})
+    (waiting,) = node.apply().services
+    wrong = Condition(code=IMPOSSIBLE, title="cannot be", severity="error", text="Unset them.")
+    conditions.write(places.boot / "parameters.json", (wrong,))
+    node.set({"boot": {"kernel-parameters": {"isolcpus": ["2"]}}})
+    (refused,) = node.apply().services
 
-    result = node.apply()
+    assert (waiting.status, waiting.note, waiting.reboot) == ("done", "the next time", True)
+    assert waiting.action == "restart bulkhead-parameters@now.service"
+    assert (refused.status, refused.error) == ("failed", "cannot be\n  hint: Unset them.")
 
-    assert statuses(result) == {"motd": "done", "boot": "failed"}
-    assert result.services[-1].error == (
-        "the command line is part of the kernel image, which a node cannot change; "
-        "give it in the variant: kernel.command-line"
+
+def test_pages_that_the_kernel_did_not_give_are_told(node: Node, places: Places) -> None:
+    """The unit has done what it can, and that is not enough; when it is, nothing is told any more."""
+    few = Condition(
+        code=TOO_FEW, title="64: the kernel gave 3", severity="error", text="Ask for fewer."
     )
-    # The next start does not fail for it.
-    assert node.agent().boot().ok
+    conditions.write(places.boot / "hugepages.json", (few,))
+    node.set({"kernel": {"hugepages": {"static": {"2Mi": {"count": "64"}}}}})
+    (failed,) = node.apply().services
+    conditions.write(places.boot / "hugepages.json", ())
+    (again,) = node.apply().services
+
+    assert failed.error == "64: the kernel gave 3\n  hint: Ask for fewer."
+    assert (again.status, again.note) == ("done", None)

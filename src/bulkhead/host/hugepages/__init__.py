@@ -1,0 +1,1 @@
+"""Huge pages: asks the kernel for them and looks what it gave."""
