@@ -11,11 +11,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bulkhead.build import elf
+from bulkhead.build import elf, elf_exports, lazyload
+from bulkhead.lib.sandbox import Sandbox, run
 from tests.support import images
 
 EXPECTED = Path(__file__).parents[1] / "data" / "standalone.programs.txt"
 AGENT = "usr/lib/bulkhead/agent/"
+LOADER = "/usr/lib64/ld-linux-x86-64.so.2"
+STAND_IN = "usr/lib/x86_64-linux-gnu/libcrypto.so.3"
+LIBCRYPTO = "usr/lib/bulkhead/lazyload/libcrypto.so.3"
+TLS = EXPECTED.parent / "tls_guest.py"
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -155,3 +160,78 @@ def test_no_link_dangles_but_those_into_what_a_boot_makes(root: Path) -> None:
                 dangling.append(f"{path.relative_to(root)} -> {target}")
 
     assert dangling == []
+
+
+def test_functions_of_libcrypto_are_those_of_its_list(root: Path) -> None:
+    """When an update brings others, `python -m bulkhead.build.native LIBRARY` makes the list again."""
+    exports = elf_exports.read(root / AGENT / STAND_IN)
+
+    assert lazyload.script_path("libcrypto.so.3").read_text() == lazyload.version_script(exports)
+
+
+def test_libcrypto_is_kept_once(root: Path) -> None:
+    """The host's and the agents' are one file; a small one has its name on the host."""
+    real = root / LIBCRYPTO
+
+    assert real.samefile(root / AGENT / STAND_IN)
+    assert (root / STAND_IN).stat().st_size < 1 << 20 < real.stat().st_size
+
+
+def test_every_symbol_that_the_host_needs_is_there(root: Path) -> None:
+    """The loader of the image finds all libraries and functions, with their versions."""
+    # As ldd -r does it; systemd's own libraries are found by the programs that need them.
+    env = {"LD_TRACE_LOADED_OBJECTS": "1", "LD_WARN": "yes", "LD_BIND_NOW": "yes",
+           "LD_LIBRARY_PATH": "/usr/lib/x86_64-linux-gnu/systemd"}  # fmt: skip
+    checked, wrong = [], []
+    for found in walk(root):
+        if (
+            found.path.startswith(("usr/lib/bulkhead/", "usr/lib/modules/"))
+            or not found.real.is_file()
+        ):
+            continue
+        described = elf.read(found.real)
+        if described is None or not described.needed:
+            continue
+        done = run(Sandbox(root=root), [LOADER, f"/{found.path}"], env=env, check=False)
+        checked.append(found.path)
+        said = (done.stdout + done.stderr).decode().splitlines()
+        wrong += [
+            f"{found.path}: {line}" for line in said if re.search("undefined|not found", line)
+        ]
+        wrong += [f"{found.path}: status {done.returncode}"] if done.returncode else []
+
+    assert wrong == []
+    assert {"usr/lib/systemd/systemd", "usr/lib/x86_64-linux-gnu/libssl.so.3"} <= set(checked)
+
+
+def test_a_program_that_needs_no_cryptography_does_not_load_it(root: Path) -> None:
+    """Programs of systemd find the small library in its place."""
+    done = run(Sandbox(root=root), ["/usr/bin/systemctl", "--version"], env={"LD_DEBUG": "files"})
+
+    loaded = set(re.findall("calling init: /(.*)", done.stderr.decode()))
+    assert STAND_IN in loaded
+    assert LIBCRYPTO not in loaded
+
+
+def test_a_program_that_needs_cryptography_loads_it(root: Path) -> None:
+    """The signature of a kernel module is read with it."""
+    module = next((root / "usr/lib/modules").rglob("loop.ko")).relative_to(root)
+    argv = [LOADER, "--argv0", "modinfo", "/usr/bin/kmod", "--field=sig_hashalgo", f"/{module}"]
+
+    done = run(Sandbox(root=root), argv, env={"LD_DEBUG": "files"})
+
+    assert done.stdout == b"sha256\n"
+    assert f"calling init: /{LIBCRYPTO}" in done.stderr.decode()
+
+
+def test_tls_works_with_libcrypto_loaded_late(root: Path) -> None:
+    """The host's libssl and libcrypto agree on a connection; Python's `ssl` is there to ask them."""
+    argv = [f"/{AGENT}usr/bin/python3.13", "-I", "-S", "-c", TLS.read_text()]
+
+    done = run(Sandbox(root=root), argv)
+
+    assert done.stdout.decode().splitlines() == [
+        "TLSv1.2 ECDHE-PSK-CHACHA20-POLY1305 hello",
+        "2cf24dba5fb0a30e",
+        str([f"/{LIBCRYPTO}", f"/{STAND_IN}"]),
+    ]

@@ -26,6 +26,7 @@ class Elf(msgspec.Struct, frozen=True, kw_only=True):
 
     needed: tuple[str, ...] = ()
     interpreter: str | None = None
+    soname: str | None = None
     runpath: tuple[str, ...] = ()
     dlopen: tuple[str, ...] = ()
     """Library names in the order of preference, over all of its notes."""
@@ -55,7 +56,8 @@ def _describe(file: ELFFile) -> Elf:
     from elftools.elf.dynamic import DynamicSegment
     from elftools.elf.segments import InterpSegment, NoteSegment
 
-    found: dict[str, list[str]] = {"DT_NEEDED": [], "DT_RUNPATH": [], "DT_RPATH": []}
+    tags = ("DT_NEEDED", "DT_RUNPATH", "DT_RPATH", "DT_SONAME")
+    found: dict[str, list[str]] = {tag: [] for tag in tags}
     dlopen: list[str] = []
     interpreter = None
     for segment in file.iter_segments():
@@ -75,7 +77,7 @@ def _describe(file: ELFFile) -> Elf:
     runpath = [part for text in found["DT_RUNPATH"] + found["DT_RPATH"] for part in text.split(":")]
     return Elf(
         needed=tuple(found["DT_NEEDED"]), interpreter=interpreter, runpath=tuple(runpath),
-        dlopen=tuple(dlopen),
+        soname=next(iter(found["DT_SONAME"]), None), dlopen=tuple(dlopen),
     )  # fmt: skip
 
 

@@ -65,7 +65,7 @@ def make(out: Path, inputs: Inputs, *, tools: Tools, cache: Path, progress: Prog
         tree = root.root(
             inputs.resolved, inputs.packages["host"], arch=arch, kernel=kernel, agent=agent,
             chosen=chosen, version=inputs.version, files_from_elsewhere=inputs.files,
-            preload=inputs.preload, tools=tools, cache=cache,
+            preload=inputs.preload, tools=tools, cache=cache, progress=progress,
         )  # fmt: skip
     with progress.task("making the root file system"):
         erofs.make(

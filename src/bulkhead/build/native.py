@@ -5,16 +5,22 @@ needs no compiler; a test compiles them again and compares the bytes. After
 a change of the sources:
 
     python -m bulkhead.build.native
+
+and when a library that is loaded late has got new functions:
+
+    python -m bulkhead.build.native LIBRARY
 """
 
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bulkhead.build import lazyload
 from bulkhead.lib.dirs import cache_dir, repository_root
 from bulkhead.model.arch import ARCHITECTURES, Architecture
 
@@ -46,6 +52,14 @@ START_LINK = (
     "ld", "-m", "i386pep", "--subsystem=10", "--entry=efi_main", "--image-base=0",
     "--no-insert-timestamp", "-s",
 )  # fmt: skip
+# No start files: the library has no constructor. Calls go through the table that the
+# loader makes read-only, and it stays loaded as the library that it stands for does.
+LAZYLOAD = (
+    "gcc", "-std=gnu11", "-Os", "-shared", "-fPIC", "-fno-plt", "-fcf-protection=full",
+    "-fno-ident", *WARNINGS, "-nostartfiles",
+    "-Wl,--build-id=none", "-Wl,--hash-style=gnu", "-Wl,-z,noexecstack", "-Wl,-z,relro,-z,now",
+    "-Wl,-z,nodelete", "-Wl,-z,defs", "-s",
+)  # fmt: skip
 
 
 def sources() -> Path:
@@ -53,9 +67,10 @@ def sources() -> Path:
     return repository_root() / "native"
 
 
-def outputs(arch: Architecture) -> tuple[str, str]:
-    """Return the paths of the compiled programs, relative to `native`."""
-    return f"init/init.{arch.debian}", f"start/start.{arch.debian}.efi"
+def outputs(arch: Architecture) -> tuple[str, ...]:
+    """Return the paths of the compiled programs and libraries, relative to `native`."""
+    late = [f"lazyload/{name}.{arch.debian}" for name in lazyload.names()]
+    return f"init/init.{arch.debian}", f"start/start.{arch.debian}.efi", *late
 
 
 def compile_all(out: Path, *, arch: Architecture, tools: Tools) -> None:
@@ -69,11 +84,16 @@ def compile_all(out: Path, *, arch: Architecture, tools: Tools) -> None:
     Raises:
         HostError: the compiler found an error, which the message shows.
     """
-    init, start = outputs(arch)
-    for path in (init, start):
+    init, start, *late = outputs(arch)
+    for path in (init, start, *late):
         (out / path).parent.mkdir(parents=True, exist_ok=True)
     compile_init(out / init, files=sorted((sources() / "init").glob("*.c")), arch=arch, tools=tools)
     _compile_start(out / start, arch=arch, tools=tools)
+    for name, path in zip(lazyload.names(), late, strict=True):
+        compile_lazyload(
+            out / path, name=name, functions=lazyload.script_path(name).read_text(),
+            real=lazyload.real_path(name), tools=tools,
+        )  # fmt: skip
 
 
 def compile_init(
@@ -103,11 +123,38 @@ def _compile_start(out: Path, *, arch: Architecture, tools: Tools) -> None:
         tools.run(argv, reads=[compiled.parent], writes=[out.parent])
 
 
+def compile_lazyload(out: Path, *, name: str, functions: str, real: str, tools: Tools) -> None:
+    """Compile the library that stands for another one until it is called.
+
+    Args:
+        out: the result.
+        name: of the library, by which programs know it (DT_SONAME).
+        functions: the list of its functions, a linker's version script.
+        real: where the library itself will be.
+        tools: the tool set "compile".
+    """
+    source = sources() / "lazyload"
+    with tempfile.TemporaryDirectory(prefix="bulkhead-native.") as folder:
+        scratch = Path(folder)
+        script = scratch / "functions.map"
+        script.write_text(functions)
+        lines = [f"function {function}\n" for function in lazyload.functions(functions)]
+        (scratch / "functions.inc").write_text("".join(lines))
+        argv = [
+            *LAZYLOAD, f'-DSONAME="{name}"', f'-DREAL="{real}"', f"-Wa,-I,{scratch}",
+            f"-Wl,-soname,{name}", f"-Wl,--version-script={script}", "-o", str(out),
+            str(source / "enter.S"), str(source / "load.c"),
+        ]  # fmt: skip
+        tools.run(argv, reads=[source, scratch], writes=[out.parent])
+
+
 def main() -> None:
     """Compile for each architecture and put the programs beside their sources."""
     from bulkhead.build.tools import tools
     from bulkhead.lib.progress import SILENT
 
+    for library in sys.argv[1:]:
+        lazyload.write_script(Path(library))
     compiler = tools(TOOL_SET, cache=cache_dir(), progress=SILENT)
     for arch in ARCHITECTURES.values():
         with tempfile.TemporaryDirectory(prefix="bulkhead-native.") as name:

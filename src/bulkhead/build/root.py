@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from bulkhead.build import groups, steps
+from bulkhead.build import groups, lazyload, steps
 from bulkhead.build.complete import (
     accounts,
     bytecode,
@@ -28,6 +28,7 @@ from bulkhead.build.tools import Tools
 from bulkhead.build.tree import Kind, Tree, file_from
 from bulkhead.build.variants import Resolved
 from bulkhead.lib.dirs import repository_root
+from bulkhead.lib.progress import Progress
 from bulkhead.model.arch import Architecture
 from bulkhead.model.errors import UserError
 
@@ -89,6 +90,7 @@ def root(
     preload: Mapping[str, Path],
     tools: Tools,
     cache: Path,
+    progress: Progress,
 ) -> Tree:
     """Make the root of a variant.
 
@@ -104,6 +106,7 @@ def root(
         preload: archives of container images, by the file name that they get.
         tools: with ldconfig and depmod.
         cache: the cache directory.
+        progress: gets what people should know.
 
     Raises:
         UserError: the variant asks for something that is not there; see the
@@ -114,6 +117,7 @@ def root(
     selection.add(packages, _names(variant.packages.host))
     selection.close(variant.dlopen)
     tree = selection.tree
+    lazyload.place(tree, variant.lazyload, arch=arch, progress=progress)
     for folder in variant.rootfs:
         files.overlay(tree, Path(folder))
     for item in variant.files:

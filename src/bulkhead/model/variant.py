@@ -120,6 +120,9 @@ class Variant(_Table, frozen=True):
     """By package name."""
     dlopen: tuple[str, ...] = ()
     """Libraries that programs load by themselves when they are there; taken although nothing links to them."""
+    lazyload: tuple[str, ...] = ()
+    """Libraries of the root that are loaded at the first call of one of their functions, not at the
+    start of each program that links to them; those of `native/lazyload` can be."""
     preload: tuple[str, ...] = ()
     """Container images that are in the system from the first boot: names of Bulkhead's own
     (`image/containers`), directories with an `image.toml`, or OCI archives, relative to the
