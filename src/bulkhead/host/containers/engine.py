@@ -34,7 +34,7 @@ from bulkhead.host.containers.containerd import (
     NotFound,
 )
 from bulkhead.host.containers.given import read_given
-from bulkhead.host.containers.network_client import attach, detach
+from bulkhead.host.containers.network_client import attach, detach, wake
 from bulkhead.host.containers.places import Places
 from bulkhead.host.containers.records import Record
 from bulkhead.lib import suggest
@@ -144,8 +144,11 @@ class Engine:
         )
         self._check_free(record)
         records.save(self.places.records, record)
+        # The programs that make sandboxes start while containerd prepares the container.
+        waking = asyncio.create_task(wake(self.places.network, name))
         try:
             record = await self._maker.create(record, image)
+            await waking
             await self._start(record)
         except BaseException:  # a full disk and a cancelled request, too
             with suppress(BulkheadError, OSError):

@@ -1,75 +1,56 @@
 """New named volumes: with what the image has at that place, and its owner and mode, as with Docker.
 
+    python3 -I -m bulkhead.host.containers.filling    serve volumes.sock
+
 So a program that does not run as root finds a directory it can write to. A
 volume appears whole under its name, or not at all.
+
+What is copied is an image's to say, and giving files to their owners takes privilege. So a program
+of its own does it, that reaches nothing but volumes and the image, which it
+is given as a descriptor: it can mount nothing and has no network.
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bulkhead.host.containers import kernel
-from bulkhead.host.containers.records import Layers
-from bulkhead.model.containers import Volume, is_name
+from bulkhead.host.containers import kernel, records, requests
+from bulkhead.host.containers.places import Places
+from bulkhead.host.containers.records import Record
+from bulkhead.host.containers.requests import Reply
+from bulkhead.model.errors import Bug, HostError
+
+log = logging.getLogger(__name__)
 
 # The place is not there, is no directory, or its links go in circles.
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
-def fill(
-    volumes: Sequence[Volume],
-    layers: Layers | None,
-    *,
-    directory: Path,
-    staging: Path,
-    machine: Path | None,
-) -> None:
+def fill(record: Record, image: int | None, *, directory: Path) -> None:
     """Make the named volumes that do not exist yet.
 
     Args:
-        volumes: what a container asks for.
-        layers: its snapshot, checked; None: the volumes stay empty.
+        record: the container that asks for them.
+        image: its image's root; None: the volumes stay empty.
         directory: where volumes are.
-        staging: a directory to mount on, unseen by others.
-        machine: the machine's mount namespace; None if it is the caller's.
 
     Raises:
         HostError: it could not be done, the disk is full, …
     """
-    named = [volume for volume in volumes if is_name(volume.source)]
-    if not named:
-        return
-
-    def child() -> None:
-        kernel.enter(machine, kernel.NEW_MOUNTS)
-        missing = [volume for volume in named if not (directory / volume.source).is_dir()]
-        if not missing:
-            return
-        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-        image = _image(layers, staging) if layers else None
-        for volume in missing:
+    for volume in records.new_volumes(record, directory):
+        try:
+            directory.mkdir(mode=0o755, parents=True, exist_ok=True)
             _make(directory / volume.source, image, volume.target)
-
-    kernel.in_child(child, "cannot make a volume")
-
-
-def _image(layers: Layers, staging: Path) -> int:
-    """Return the image's root as a directory that cannot be written to."""
-    kernel.unshare(kernel.NEW_MOUNTS)
-    kernel.keep_mounts_private()
-    if len(layers.lower) == 1:
-        tree = kernel.read_only_tree(Path(layers.lower[0]))
-    else:
-        # An overlay without an upper directory is read-only.
-        lower = [("lowerdir+", path) for path in layers.lower]
-        tree = kernel.overlay([("source", "overlay"), *lower])
-    kernel.attach(tree, staging)
-    return os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise HostError(
+                f"cannot make a volume: {error.strerror}", where=volume.source
+            ) from error
 
 
 def _make(volume: Path, image: int | None, target: str) -> None:
@@ -130,3 +111,29 @@ def _same(like: os.stat_result, path: Path) -> None:
     if not stat.S_ISLNK(like.st_mode):
         path.chmod(stat.S_IMODE(like.st_mode))
         os.utime(path, ns=(like.st_atime_ns, like.st_mtime_ns))
+
+
+# --- the program -------------------------------------------------------------
+
+
+def main() -> int:
+    """Serve until nobody asks."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    places = Places()
+
+    def answer(name: str, descriptors: Sequence[int]) -> Reply:
+        image = descriptors[0] if descriptors else None
+        fill(records.require(places.records, name), image, directory=places.volumes)
+        return Reply()
+
+    try:
+        with requests.listener(requests.given()) as listener:
+            requests.serve(listener, {"fill": answer})
+    except (HostError, Bug):
+        log.exception("failed")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

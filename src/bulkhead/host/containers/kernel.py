@@ -1,24 +1,23 @@
-"""System calls about namespaces and mounts that Python has no function for.
+"""System calls about namespaces, mounts and files that Python has no function for.
 
-The two programs that use them are single-threaded; what must not change the
-caller happens in a child (`in_child`).
+The programs that use them are single-threaded: a process with threads can enter no namespace.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from bulkhead.model.errors import HostError
-
 NEW_MOUNTS, NEW_USERS, NEW_NETWORK = 0x00020000, 0x10000000, 0x40000000
 
-_MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18
+SYS_CHROOT = 18
+
+_MS_BIND = 4096
 _MNT_DETACH = 2
-_AT_FDCWD, _AT_SYMLINK_NOFOLLOW, _AT_EMPTY_PATH = -100, 0x100, 0x1000
+_AT_FDCWD, _AT_SYMLINK_NOFOLLOW, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x100, 0x1000, 0x8000
 _OPEN_TREE_CLONE = 1
 _MOVE_FROM_DESCRIPTOR = 4
 _READ_ONLY, _NODEV, _IDMAP = 1, 4, 0x00100000
@@ -26,6 +25,23 @@ _FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
 _SYS_OPENAT2 = 437  # the same number on every architecture; libc has no function for it
 _RESOLVE_NO_MAGICLINKS, _RESOLVE_IN_ROOT = 0x02, 0x10
 _SET_STRING, _CREATE = 1, 6
+_CAPABILITY_VERSION = 0x20080522
+
+
+class _CapabilityHeader(ctypes.Structure):
+    """`cap_user_header_t` of capget(2)."""
+
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _CapabilitySets(ctypes.Structure):
+    """`cap_user_data_t` of capget(2): a half of each set."""
+
+    _fields_ = (
+        ("effective", ctypes.c_uint32),
+        ("permitted", ctypes.c_uint32),
+        ("inheritable", ctypes.c_uint32),
+    )
 
 
 class _MountAttr(ctypes.Structure):
@@ -54,18 +70,22 @@ def unshare(kinds: int) -> None:
     _call("unshare", kinds)
 
 
-def enter(namespace: Path | int | None, kind: int) -> None:
-    """Move this process into a namespace, given by its file or a descriptor; None: stay."""
-    if namespace is None:
-        return
-    if isinstance(namespace, int):
-        _call("setns", namespace, kind)
-        return
-    descriptor = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        _call("setns", descriptor, kind)
-    finally:
-        os.close(descriptor)
+def enter(namespace: int, kind: int) -> None:
+    """Move this process into a namespace, given by a descriptor."""
+    _call("setns", namespace, kind)
+
+
+def forget(capability: int) -> None:
+    """Give up a capability, for good unless this process is root."""
+    header = _CapabilityHeader(version=_CAPABILITY_VERSION, pid=0)
+    sets = (_CapabilitySets * 2)()
+    _call("capget", ctypes.byref(header), ctypes.byref(sets))
+    which, keep = sets[capability // 32], ~(1 << capability % 32) & 0xFFFFFFFF
+    # The ambient set, which a new program would get, follows (capabilities(7)).
+    which.effective &= keep
+    which.permitted &= keep
+    which.inheritable &= keep
+    _call("capset", ctypes.byref(header), ctypes.byref(sets))
 
 
 def bind(source: Path, target: Path) -> None:
@@ -78,15 +98,25 @@ def scratch(target: Path) -> None:
     _call("mount", b"scratch", os.fsencode(target), b"tmpfs", ctypes.c_ulong(0), b"size=1m")
 
 
-def keep_mounts_private() -> None:
-    """Let no mount made from now on be seen in the namespace that this one was copied from."""
-    _call("mount", b"", b"/", None, ctypes.c_ulong(_MS_REC | _MS_PRIVATE), None)
-
-
 def unmount(target: Path) -> None:
     """Take a mount away, also while it is in use; it need not be there."""
     with suppress(OSError):
         _call("umount2", os.fsencode(target), _MNT_DETACH)
+
+
+def tree(source: Path, *, whole: bool = True) -> int:
+    """Return another mount of a directory, which is not attached anywhere yet.
+
+    If the directory's own is shared, what is mounted below one of them appears below the other.
+
+    Args:
+        source: the directory; the last part may not be a link.
+        whole: with everything that is mounted below it.
+    """
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_SYMLINK_NOFOLLOW
+    if whole:
+        flags |= _AT_RECURSIVE
+    return _call("open_tree", _AT_FDCWD, os.fsencode(source), ctypes.c_uint(flags))
 
 
 def read_only_tree(source: Path, *, owner: int | None = None) -> int:
@@ -97,20 +127,19 @@ def read_only_tree(source: Path, *, owner: int | None = None) -> int:
         owner: descriptor of a user namespace: what belongs to user N looks as
             if it belonged to the number that the namespace's N is outside of it.
     """
-    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_SYMLINK_NOFOLLOW
-    tree = _call("open_tree", _AT_FDCWD, os.fsencode(source), ctypes.c_uint(flags))
+    mount = tree(source, whole=False)
     attributes = _MountAttr(attr_set=_READ_ONLY | _NODEV)
     if owner is not None:
         attributes = _MountAttr(attr_set=_READ_ONLY | _NODEV | _IDMAP, userns_fd=owner)
     try:
         _call(
-            "mount_setattr", tree, b"", ctypes.c_uint(_AT_EMPTY_PATH),
+            "mount_setattr", mount, b"", ctypes.c_uint(_AT_EMPTY_PATH),
             ctypes.byref(attributes), ctypes.c_size_t(ctypes.sizeof(attributes)),
         )  # fmt: skip
     except OSError:
-        os.close(tree)
+        os.close(mount)
         raise
-    return tree
+    return mount
 
 
 def open_directory_inside(root: int, path: str) -> int:
@@ -157,31 +186,9 @@ def attach(tree: int, target: Path) -> None:
     )  # fmt: skip
 
 
-def in_child(work: Callable[[], None], what: str) -> None:
-    """Do something in a child, which may change its namespaces as it likes.
-
-    Raises:
-        HostError: it failed; `what` says what could not be done.
-    """
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        # The child never returns into the caller's code, whatever happens in it.
-        code = 1
-        try:
-            work()
-            code = 0
-        except OSError as error:
-            where = f": {error.filename}" if error.filename else ""
-            os.write(writer, f"{error.strerror}{where}".encode())
-        finally:
-            os._exit(code)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        reason = pipe.read(2048).decode(errors="replace")
-    _, status = os.waitpid(pid, 0)
-    if status != 0:
-        raise HostError(f"{what}: {reason or os.waitstatus_to_exitcode(status)}")
+def reason(error: OSError) -> str:
+    """Return what to tell people of a refusal."""
+    return f"{error.strerror}: {error.filename}" if error.filename else f"{error.strerror}"
 
 
 def _call(name: str, *arguments: object) -> int:

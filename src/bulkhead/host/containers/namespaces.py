@@ -1,116 +1,84 @@
-"""Namespaces that stay without a process: made, and pinned by a bind mount.
+"""New namespaces for containers.
 
-A pin must be visible to containerd, but this program lives in a mount
-namespace of its own from which no mount leads back (systemd makes it a slave
-of the machine's). So a short-lived child enters the machine's mount namespace
-for that one mount.
+    python3 -I -m bulkhead.host.containers.namespaces    serve namespaces.sock
 
-A container's user namespace owns its network namespace: what root may do
-there needs the owner (user_namespaces(7)), and nobody else gets it.
+Each container's network namespace belongs to a user namespace: what root may do
+there needs the owner (user_namespaces(7)). A process in it has every right over
+both namespaces and none over the machine, so that is where a socket is opened by which the
+network can be set up.
+
+Giving a user namespace its numbers takes privilege over users, so a program of its
+own does it: it can mount nothing, sees no file but the records, and keeps
+nothing. Namespaces leave it as descriptors, to the sandbox program alone.
 """
 
 from __future__ import annotations
 
-import fcntl
+import logging
 import os
 import socket
-import struct
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bulkhead.host.containers import kernel
-from bulkhead.model.errors import HostError
+import msgspec
 
-_SIOCGIFFLAGS, _SIOCSIFFLAGS = 0x8913, 0x8914
-_IFF_UP = 1
+from bulkhead.host.containers import kernel, netlink, records, requests, users
+from bulkhead.host.containers.places import Places
+from bulkhead.host.containers.requests import Reply
+from bulkhead.model.errors import Bug, HostError
+
+log = logging.getLogger(__name__)
 
 
-def make(pin: Path, *, machine: Path | None) -> None:
-    """Make a network namespace of the machine's users, with its loopback up, and pin it at `pin`.
+class Made(msgspec.Struct, frozen=True, kw_only=True):
+    """Descriptors of new namespaces. Who has got them closes them."""
+
+    users: int
+    network: int
+    control: int
+    """A netlink socket that was opened in the network namespace."""
+
+
+def make(first: int | None) -> Made:
+    """Make a user namespace and a network namespace that belongs to it.
 
     Args:
-        pin: a path in the machine's mount namespace.
-        machine: that namespace; None if it is the caller's.
+        first: the machine's number of the namespace's user and group 0, of `users.COUNT`. None: it
+            has none at all, but the machine's users have what rights they have everywhere.
 
     Raises:
         HostError: the kernel refused.
     """
-
-    def child() -> None:
-        _new_network()
-        kernel.enter(machine, kernel.NEW_MOUNTS)
-        _pin(Path("/proc/self/ns/net"), pin)
-
-    kernel.in_child(child, f"cannot pin a network namespace at {pin}")
-
-
-def make_with_users(
-    pin: Path, users: Path, *, first: int, count: int, machine: Path | None
-) -> None:
-    """Make a user namespace and a network namespace that belongs to it; pin both.
-
-    Args:
-        pin: the network's, a path in the machine's mount namespace.
-        users: the user namespace's pin.
-        first: the machine's number of the namespace's user and group 0.
-        count: how many numbers it has.
-        machine: the machine's mount namespace; None if it is the caller's.
-
-    Raises:
-        HostError: the kernel refused.
-    """
-    with _holder(first, count) as pid:
-
-        def child() -> None:
-            kernel.enter(machine, kernel.NEW_MOUNTS)
-            _pin(Path(f"/proc/{pid}/ns/user"), users)
-            _pin(Path(f"/proc/{pid}/ns/net"), pin)
-
-        kernel.in_child(child, f"cannot pin namespaces at {pin} and {users}")
-
-
-def exists(pin: Path) -> bool:
-    """Tell whether a namespace is pinned there; an interrupted `make` may leave a mere file."""
-    try:
-        return pin.stat().st_dev != pin.parent.stat().st_dev
-    except FileNotFoundError:
-        return False
-
-
-@contextmanager
-def _holder(first: int, count: int) -> Iterator[int]:
-    """Run a process in the new namespaces for as long as the block lasts; yield its number."""
     mine, its = socket.socketpair()
     pid = os.fork()
     if pid == 0:
         mine.close()
-        _hold(its)
+        _be_inside(its)
     its.close()
     try:
         with mine:
             _step(mine, "cannot make a user namespace")
             # A process cannot write more than one number into its own map: that takes privilege
             # in the namespace above.
-            for kind in ("uid", "gid"):
-                Path(f"/proc/{pid}/{kind}_map").write_text(f"0 {first} {count}\n", encoding="ascii")
+            for kind in ("uid", "gid") if first is not None else ():
+                table = Path(f"/proc/{pid}/{kind}_map")
+                table.write_text(f"0 {first} {users.COUNT}\n", encoding="ascii")
             mine.sendall(b"\n")
-            _step(mine, "cannot make a network namespace in a user namespace")
-            yield pid
+            made = _step(mine, "cannot make a network namespace in a user namespace", descriptors=3)
     except OSError as error:
         raise HostError(f"cannot give out users from {first} on: {error.strerror}") from error
     finally:
         os.waitpid(pid, 0)  # it ends when its socket is closed
+    return Made(users=made[0], network=made[1], control=made[2])
 
 
-def _hold(its: socket.socket) -> None:
+def _be_inside(its: socket.socket) -> None:
     """Be the process in the new namespaces. Never returns."""
-    steps: tuple[Callable[[], None], ...] = (lambda: kernel.unshare(kernel.NEW_USERS), _new_network)
+    steps: tuple[Callable[[], list[int]], ...] = (_new_users, _new_network)
     try:
         for step in steps:
             try:
-                step()
-                its.sendall(b"\n")
+                socket.send_fds(its, [b"\n"], step())
             except OSError as error:
                 its.sendall(f"{error.strerror}\n".encode())
                 break
@@ -120,21 +88,58 @@ def _hold(its: socket.socket) -> None:
         os._exit(0)
 
 
-def _step(mine: socket.socket, what: str) -> None:
-    said = mine.recv(1024).decode(errors="replace")
-    if said != "\n":
-        raise HostError(f"{what}: {said.strip() or 'its process ended'}")
+def _new_users() -> list[int]:
+    kernel.unshare(kernel.NEW_USERS)
+    return []
 
 
-def _pin(namespace: Path, pin: Path) -> None:
-    pin.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    pin.touch(mode=0o444)
-    kernel.bind(namespace, pin)
-
-
-def _new_network() -> None:
+def _new_network() -> list[int]:
     kernel.unshare(kernel.NEW_NETWORK)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        request = struct.pack("16sh22x", b"lo", 0)
-        (flags,) = struct.unpack_from("16xh", fcntl.ioctl(control, _SIOCGIFFLAGS, request))
-        fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", flags | _IFF_UP))
+    kinds = [os.open(f"/proc/self/ns/{kind}", os.O_RDONLY) for kind in ("user", "net")]
+    return [*kinds, netlink.open_here().detach()]
+
+
+def _step(mine: socket.socket, what: str, *, descriptors: int = 0) -> list[int]:
+    said, found, _, _ = socket.recv_fds(mine, 1024, max(descriptors, 1))
+    if said != b"\n" or len(found) != descriptors:
+        reason = said.decode(errors="replace").strip()
+        raise HostError(f"{what}: {reason or 'its process ended'}")
+    return found
+
+
+# --- the program -------------------------------------------------------------
+
+
+def for_container(places: Places, name: str) -> Made:
+    """Make what a container's record says.
+
+    Raises:
+        UserError: there is no such container.
+        HostError: the kernel refused, or the record is wrong.
+    """
+    first = records.require(places.records, name).users
+    # A record is written by a program without privileges: it may name nothing else.
+    if first is not None and not users.is_first(first):
+        raise HostError("its users are not those of a container", where=name)
+    return make(first)
+
+
+def main() -> int:
+    """Serve until nobody asks."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+
+    def answer(name: str, _: Sequence[int]) -> Reply:
+        made = for_container(Places(), name)
+        return Reply(descriptors=(made.users, made.network, made.control))
+
+    try:
+        with requests.listener(requests.given()) as listener:
+            requests.serve(listener, {"make": answer})
+    except (HostError, Bug):
+        log.exception("failed")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,12 +1,12 @@
-"""The one privileged helper: gives containers their sandbox and network and takes them back.
+"""Gives containers their networks, and has the rest of their sandboxes made.
 
-    python3 -I -m bulkhead.host.containers.network          serve /run/bulkhead/network.sock
+    python3 -I -m bulkhead.host.containers.network          serve network.sock
     python3 -I -m bulkhead.host.containers.network restore  at boot, before containerd starts
 
-The service that talks to people has no capabilities; this program has those
-that namespaces, mounts, interfaces and packet rules need, and listens only to it. A
-request names a container and an action; everything else is in the container's
-record. Started by its socket, gone a few seconds after the last request.
+The service that talks to people has no capabilities; this program can
+configure networks, and that is all. Namespaces, mounts and new volumes are made by two other programs,
+which listen only to this one. A request names a container and an action;
+everything else is in the container's record.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import select
 import socket
 import sys
 from collections.abc import Sequence
@@ -23,45 +22,25 @@ from pathlib import Path
 
 import msgspec
 
-from bulkhead.host.containers import namespaces, nft, records
-from bulkhead.host.containers.cni import Bridge
+from bulkhead.host.containers import nft, records, requests
+from bulkhead.host.containers.bridge import Bridge, Inside
 from bulkhead.host.containers.given import Given, read_given
-from bulkhead.host.containers.places import Places
+from bulkhead.host.containers.places import Places, is_mounted
 from bulkhead.host.containers.records import Record
-from bulkhead.host.containers.sandboxes import Sandboxes
+from bulkhead.host.containers.requests import Reply
+from bulkhead.lib import atomicfile
 from bulkhead.lib.run import CommandFailed
-from bulkhead.model.containers import is_name
-from bulkhead.model.errors import Bug, BulkheadError, HostError, UserError
+from bulkhead.model.errors import Bug, BulkheadError, HostError
 
 log = logging.getLogger(__name__)
-
-MACHINE = Path("/proc/1/ns/mnt")
-IDLE_S = 5.0
-REQUEST_LIMIT = 4096
-
-
-class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the socket takes, one per connection."""
-
-    action: str
-    """`attach` or `detach`."""
-    name: str
-
-
-class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What it gives back."""
-
-    address: str | None = None
-    error: str | None = None
 
 
 class Network:
     """Attaches and detaches containers. Not for several threads."""
 
-    def __init__(self, places: Places, *, machine: Path | None = MACHINE) -> None:
+    def __init__(self, places: Places) -> None:
         self._places = places
-        self._sandboxes = Sandboxes(places=places, machine=machine)
-        self._bridge = Bridge(plugins=places.plugins, leases=places.networks / "leases")
+        self._bridge = Bridge()
 
     def attach(self, name: str) -> str:
         """Give a container its sandbox, address, ports and files; return the address.
@@ -72,32 +51,66 @@ class Network:
             UserError: there is no such container.
             HostError: the machine refused; everything is as it was before.
         """
-        record = self._record(name)
-        given = self._given(name)
-        if given is None or not self._sandboxes.exists(record):
+        record = records.require(self._places.records, name)
+        given = read_given(self._places, name)
+        # It is written last and removed first.
+        if given is None or not is_mounted(self._places.namespace(name)):
             given = self._attach(record)
         write_files(self._places, record, given.address)
         return given.address
 
     def _attach(self, record: Record) -> Given:
-        name, pin = record.name, self._places.namespace(record.name)
-        left = (pin, self._places.users(name).parent, self._file(name))
-        if any(path.exists() for path in left):
-            self.detach(name)  # of an interrupted attempt
+        name = record.name
+        self._withdraw(name)  # of an interrupted attempt
         try:
-            self._sandboxes.make(record)
-            address = self._bridge.attach(name, pin)
+            self._fill(record)
+            address = self._connect(name)
             return self._publish(record, address)
         except BulkheadError:
             self.detach(name)
             raise
+
+    def _fill(self, record: Record) -> None:
+        """Have new volumes made, from the files of the image."""
+        if not records.new_volumes(record, self._places.volumes):
+            return
+        image: tuple[int, ...] = ()
+        if record.layers is not None:
+            image = requests.ask(self._places.sandbox, "image", record.name, expected=1)
+        try:
+            requests.ask(self._places.filling, "fill", record.name, descriptors=image)
+        finally:
+            for descriptor in image:
+                os.close(descriptor)
+
+    def _connect(self, name: str) -> str:
+        namespace, control = requests.ask(self._places.sandbox, "make", name, expected=2)
+        try:
+            with socket.socket(fileno=control) as inside:
+                address = self._choose()
+                self._bridge.attach(name, address, Inside(namespace=namespace, control=inside))
+        finally:
+            os.close(namespace)
+        return address
+
+    def _choose(self) -> str:
+        """Return an address that no container has, and remember it."""
+        self._places.networks.mkdir(mode=0o755, parents=True, exist_ok=True)
+        names = records.names(self._places.networks)
+        given = (read_given(self._places, name) for name in names)
+        taken = {each.address for each in given if each is not None}
+        memory = self._places.networks / "last"
+        last = memory.read_text() if memory.exists() else None
+        address = self._bridge.choose(taken, last=last)
+        atomicfile.write(memory, address.encode(), mode=0o644)
+        return address
 
     def _publish(self, record: Record, address: str) -> Given:
         given = Given(address=address, ports=record.request.ports)
         # Written down first: an interrupt must not leave a port that nobody takes back.
         self._save(record.name, given)
         try:
-            nft.apply(nft.ruleset(self._bridge.subnet) + nft.publish(given.ports, address))
+            nft.apply(nft.ruleset(str(self._bridge.subnet)) + nft.publish(given.ports, address))
         except BulkheadError:
             # All or none: whatever the ports lead to now, it is not this container.
             self._save(record.name, Given(address=address))
@@ -110,14 +123,16 @@ class Network:
         Raises:
             HostError: the machine refused.
         """
-        pin = self._places.namespace(name)
-        given = self._given(name)
+        self._withdraw(name)
+        requests.ask(self._places.sandbox, "remove", name)
+
+    def _withdraw(self, name: str) -> None:
+        """Take ports, interface and address back."""
+        given = read_given(self._places, name)
         for command in nft.withdraw(given.ports if given else ()):
             with suppress(CommandFailed):
                 nft.apply(command)
-        # Without the namespace the plug-in still frees the address.
-        self._bridge.detach(name, pin if namespaces.exists(pin) else None)
-        self._sandboxes.remove(name)
+        self._bridge.detach(name)
         self._file(name).unlink(missing_ok=True)
 
     def restore(self) -> list[str]:
@@ -136,20 +151,10 @@ class Network:
                 log.exception("container %s has no network", name)
         return done
 
-    def _record(self, name: str) -> Record:
-        record = records.load(self._places.records, name)
-        if record is None:
-            raise UserError(f"there is no container {name!r}")
-        return record
-
     def _file(self, name: str) -> Path:
         return self._places.networks / f"{name}.json"
 
-    def _given(self, name: str) -> Given | None:
-        return read_given(self._places, name)
-
     def _save(self, name: str, given: Given) -> None:
-        self._places.networks.mkdir(mode=0o755, parents=True, exist_ok=True)
         self._file(name).write_bytes(msgspec.json.encode(given))
 
 
@@ -192,63 +197,28 @@ def name_servers(candidates: Sequence[Path]) -> tuple[str, ...]:
 # --- the program -------------------------------------------------------------
 
 
-def serve(listener: socket.socket, network: Network, *, idle_s: float = IDLE_S) -> None:
-    """Answer requests until nobody has asked for `idle_s` seconds."""
-    while select.select([listener], [], [], idle_s)[0]:
-        connection, _ = listener.accept()
-        with connection:
-            connection.settimeout(5)
-            with suppress(OSError):
-                connection.sendall(msgspec.json.encode(_answer(connection, network)) + b"\n")
-
-
-def _answer(connection: socket.socket, network: Network) -> Answer:
-    try:
-        request = _read(connection)
-        if request.action == "attach":
-            return Answer(address=network.attach(request.name))
-        if request.action == "detach":
-            network.detach(request.name)
-            return Answer()
-        raise UserError(f"there is no action {request.action!r}")
-    except (BulkheadError, OSError) as error:
-        log.warning("%s", error)
-        return Answer(error=str(error))
-
-
-def _read(connection: socket.socket) -> Request:
-    data = b""
-    while not data.endswith(b"\n"):
-        chunk = connection.recv(REQUEST_LIMIT)
-        data += chunk
-        if not chunk or len(data) > REQUEST_LIMIT:
-            raise UserError("the request is not one line")
-    try:
-        request = msgspec.json.decode(data, type=Request)
-    except msgspec.MsgspecError as error:
-        raise UserError(f"the request cannot be read: {error}") from error
-    # A name becomes a path: nothing but a name may pass.
-    if not is_name(request.name):
-        raise UserError("that is no name of a container")
-    return request
-
-
-def _listener() -> socket.socket:
-    if os.environ.get("LISTEN_FDS") != "1" or os.environ.get("LISTEN_PID") != str(os.getpid()):
-        raise Bug("started without its socket")
-    return socket.socket(fileno=3)
-
-
 def main(argv: Sequence[str]) -> int:
     """Run one of the two modes."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     network = Network(Places())
+
+    def detach(name: str, _: Sequence[int]) -> Reply:
+        network.detach(name)
+        return Reply()
+
     try:
         if list(argv) == ["restore"]:
             log.info("restored: %s", " ".join(network.restore()) or "nothing")
-        else:
-            with _listener() as listener:
-                serve(listener, network)
+            return 0
+        with requests.listener(requests.given()) as listener:
+            requests.serve(
+                listener,
+                {
+                    "wake": lambda *_: Reply(),
+                    "attach": lambda name, _: Reply(address=network.attach(name)),
+                    "detach": detach,
+                },
+            )
     except (HostError, Bug):
         log.exception("failed")
         return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -24,6 +25,12 @@ async def attach(socket: Path, name: str) -> str:
         HostError: it could not be done, or the program does not answer.
     """
     return (await _ask(socket, "attach", name)).address or ""
+
+
+async def wake(socket: Path, name: str) -> None:
+    """Have the program started for a container that will need it soon; it may fail to."""
+    with suppress(HostError):
+        await _ask(socket, "wake", name)
 
 
 async def detach(socket: Path, name: str) -> None:

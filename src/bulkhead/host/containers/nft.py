@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Sequence
 
-from bulkhead.host.containers.cni import BRIDGE
+from bulkhead.host.containers.bridge import BRIDGE
 from bulkhead.lib.run import run
 from bulkhead.model.containers import Port
 

@@ -28,13 +28,18 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     snapshots: Path = Path("/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots")
     containerd: Path = Path("/run/containerd/containerd.sock")
     network: Path = Path("/run/bulkhead/network.sock")
+    sandbox: Path = Path("/run/bulkhead-agents/sandboxes.sock")
+    """Asked by the network program alone, as the next one; the container service does not see them."""
+    filling: Path = Path("/run/bulkhead-agents/volumes.sock")
+    making: Path = Path("/run/bulkhead-agents/namespaces.sock")
+    """Asked by the sandbox program alone."""
     resolvers: tuple[Path, ...] = (
         Path("/run/systemd/resolve/resolv.conf"),
         Path("/etc/resolv.conf"),
     )
     """The first that exists says which name servers containers ask."""
-    plugins: Path = Path("/run/cni")
-    """The machine's /usr/lib/cni, where the service sees it."""
+    staging: Path = Path("/tmp")  # noqa: S108 - the sandbox program's own, which nobody else sees
+    """Where the sandbox program mounts what only it needs."""
 
     def log(self, name: str) -> Path:
         """Return a container's log."""
@@ -57,3 +62,11 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
         # A suffix of its own: without one, the directory of a container `web.json` would be
         # where the record of `web` belongs.
         return self.records / f"{name}.files"
+
+
+def is_mounted(path: Path) -> bool:
+    """Tell whether something is mounted there; an interrupted attempt may leave a mere file."""
+    try:
+        return path.stat().st_dev != path.parent.stat().st_dev
+    except FileNotFoundError:
+        return False

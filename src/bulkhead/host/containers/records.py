@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 
 from bulkhead.lib import atomicfile
-from bulkhead.model.containers import RunRequest
-from bulkhead.model.errors import HostError
+from bulkhead.model.containers import RunRequest, Volume, is_name
+from bulkhead.model.errors import HostError, UserError
 
 FORMAT = 1
 
@@ -80,6 +80,19 @@ def load(directory: Path, name: str) -> Record | None:
     return record
 
 
+def require(directory: Path, name: str) -> Record:
+    """Read a record that must be there.
+
+    Raises:
+        UserError: there is none.
+        HostError: it cannot be read.
+    """
+    record = load(directory, name)
+    if record is None:
+        raise UserError(f"there is no container {name!r}")
+    return record
+
+
 def load_all(directory: Path) -> list[Record]:
     """Read all records.
 
@@ -96,6 +109,20 @@ def names(directory: Path) -> list[str]:
         return sorted(file.stem for file in directory.glob("*.json") if file.stem[0] != ".")
     except FileNotFoundError:
         return []
+
+
+def new_volumes(record: Record, directory: Path) -> list[Volume]:
+    """Return the named volumes of a container that do not exist yet.
+
+    Args:
+        record: the container's.
+        directory: where volumes are.
+    """
+    return [
+        volume
+        for volume in record.request.volumes
+        if is_name(volume.source) and not (directory / volume.source).is_dir()
+    ]
 
 
 def forget(directory: Path, name: str) -> None:

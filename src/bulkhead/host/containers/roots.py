@@ -15,11 +15,15 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bulkhead.host.containers import kernel, users
 from bulkhead.host.containers.records import Layers
 from bulkhead.model.errors import HostError
+
+_OPTIONS = ("index=off",)
 
 
 def check(layers: Layers, snapshots: Path) -> None:
@@ -37,66 +41,89 @@ def check(layers: Layers, snapshots: Path) -> None:
         match = wanted.fullmatch(path)
         if match is None or match[1] != kind:
             raise HostError("is no directory of a snapshot", where=path)
+    # Others, `lowerdir+=` among them, could name directories too.
+    for option in layers.options:
+        if option not in _OPTIONS:
+            raise HostError("is no option that containerd gives its overlays", where=option)
     if not layers.lower or Path(layers.upper).parent != Path(layers.work).parent:
         raise HostError("is not a whole snapshot", where=layers.upper)
 
 
-def make(target: Path, layers: Layers, *, pin: Path, first: int, machine: Path | None) -> None:
+def make(target: Path, layers: Layers, *, owner: int, first: int, staging: Path) -> None:
     """Mount a container's root.
 
     Args:
         target: a directory that is made for it.
         layers: the snapshot, checked.
-        pin: the container's user namespace.
+        owner: descriptor of the container's user namespace.
         first: the machine's number of its root.
-        machine: the machine's mount namespace; None if it is the caller's.
+        staging: a directory to mount on, unseen by others.
 
     Raises:
         HostError: the kernel refused.
     """
-
-    def child() -> None:
-        kernel.enter(machine, kernel.NEW_MOUNTS)
+    try:
         target.mkdir(mode=0o700, exist_ok=True)
         # Nobody but the machine's root and the container's comes near the files of its image.
-        os.chown(target.parent, 0, first)
         target.parent.chmod(0o710)
+        os.chown(target.parent, 0, first)
         _own(Path(layers.upper), first)
-        owner = os.open(pin, os.O_RDONLY | os.O_CLOEXEC)
-        back = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-        root = _overlay(layers, owner, staging=target)
-        kernel.enter(back, kernel.NEW_MOUNTS)
-        kernel.attach(root, target)
-
-    kernel.in_child(child, f"cannot mount the container's root at {target}")
-
-
-def exists(target: Path) -> bool:
-    """Tell whether a root is mounted."""
-    try:
-        return target.stat().st_dev != target.parent.stat().st_dev
-    except OSError:
-        return False
+        with _mapped(layers, owner, staging) as lower:
+            root = _overlay(layers, lower)
+        try:
+            kernel.attach(root, target)
+        finally:
+            os.close(root)
+    except OSError as error:
+        raise HostError(
+            f"cannot mount the container's root: {kernel.reason(error)}", where=str(target)
+        ) from error
 
 
-def _overlay(layers: Layers, owner: int, *, staging: Path) -> int:
-    """Return an overlay whose layers look as `owner` maps them.
+def image(layers: Layers) -> int:
+    """Return the image's files, as they are and read-only: a mount that is not attached anywhere.
 
-    The process is in a mount namespace of its own afterwards. Its mounts end
-    with it; the overlay keeps its own of each.
+    Raises:
+        HostError: the kernel refused.
     """
-    kernel.unshare(kernel.NEW_MOUNTS)
-    kernel.keep_mounts_private()
+    try:
+        if len(layers.lower) == 1:
+            return kernel.read_only_tree(Path(layers.lower[0]))
+        # An overlay without an upper directory is read-only.
+        return kernel.overlay(
+            [("source", "overlay"), *(("lowerdir+", path) for path in layers.lower)]
+        )
+    except OSError as error:
+        raise HostError(f"cannot mount the image: {kernel.reason(error)}") from error
+
+
+@contextmanager
+def _mapped(layers: Layers, owner: int, staging: Path) -> Iterator[list[Path]]:
+    """Mount layers so that they look as `owner` maps them, while the block lasts.
+
+    An overlay keeps its own of each mount that it is made of.
+    """
     kernel.scratch(staging)
+    try:
+        places = []
+        for number, layer in enumerate(layers.lower):
+            place = staging / str(number)
+            place.mkdir()
+            tree = kernel.read_only_tree(Path(layer), owner=owner)
+            try:
+                kernel.attach(tree, place)
+            finally:
+                os.close(tree)
+            places.append(place)
+        yield places
+    finally:
+        kernel.unmount(staging)
+
+
+def _overlay(layers: Layers, lower: list[Path]) -> int:
     options = [("source", "overlay")]
-    for number, layer in enumerate(layers.lower):
-        place = staging / str(number)
-        place.mkdir()
-        tree = kernel.read_only_tree(Path(layer), owner=owner)
-        kernel.attach(tree, place)
-        os.close(tree)
-        # One layer at a time, as mount(2) takes no more than a page of options.
-        options.append(("lowerdir+", str(place)))
+    # One layer at a time, as mount(2) takes no more than a page of options.
+    options += [("lowerdir+", str(place)) for place in lower]
     options += [("upperdir", layers.upper), ("workdir", layers.work)]
     for option in layers.options:
         key, _, value = option.partition("=")

@@ -1,15 +1,14 @@
-"""The privileged program's edge: what it accepts, and the rules it writes."""
+"""The network program: the rules and files that it writes, and what it takes back."""
 
 from __future__ import annotations
 
-import socket
-import threading
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from bulkhead.host.containers import network, nft, records
+from bulkhead.host.containers import network, nft, records, requests
+from bulkhead.host.containers.bridge import Bridge
 from bulkhead.host.containers.given import Given
 from bulkhead.host.containers.places import Places
 from bulkhead.host.containers.records import Record
@@ -30,45 +29,6 @@ def places(tmp_path: Path) -> Places:
         namespaces=tmp_path / "netns",
         resolvers=(tmp_path / "resolv.conf",),
     )
-
-
-def ask(tmp_path: Path, line: bytes) -> bytes:
-    """Send one line to a real server and return what it answers."""
-    path = tmp_path / "s"
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        listener.listen()
-        served = network.Network(places(tmp_path), machine=None)
-        thread = threading.Thread(
-            target=network.serve, args=(listener, served), kwargs={"idle_s": 0.2}
-        )
-        thread.start()
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(str(path))
-            client.sendall(line)
-            client.shutdown(socket.SHUT_WR)
-            answer = client.makefile("rb").readline()
-        thread.join()
-    return answer
-
-
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        (b'{"action": "attach", "name": "../../etc"}\n', b"no name of a container"),
-        (b'{"action": "attach", "name": "a/b"}\n', b"no name of a container"),
-        (b'{"action": "attach", "name": ""}\n', b"no name of a container"),
-        (b'{"action": "attach", "name": "web", "path": "/"}\n', b"cannot be read"),
-        (b'{"action": "attach", "name": "unknown"}\n', b"there is no container"),
-        (b'{"action": "format", "name": "web"}\n', b"there is no action"),
-        (b"x" * 5000, b"not one line"),
-        (b'{"action"', b"not one line"),
-        (b"\n", b"cannot be read"),
-    ],
-)
-def test_refuses_what_is_not_a_request(tmp_path: Path, line: bytes, words: bytes) -> None:
-    """A name becomes a path and an argument: nothing else may pass."""
-    assert words in ask(tmp_path, line)
 
 
 def test_published_ports_are_elements_of_maps() -> None:
@@ -155,14 +115,13 @@ def test_only_ports_that_were_given_are_taken_back(
 ) -> None:
     """The port of a stopped container may be another's by the time the first is removed."""
     where = places(tmp_path)
-    (where.networks).mkdir()
-    plugins = tmp_path / "plugins"
-    plugins.mkdir()
-    (plugins / "bridge").write_text("#!/bin/sh\n")
-    (plugins / "bridge").chmod(0o755)
+    where.networks.mkdir()
     commands: list[str] = []
+    asked: list[tuple[str, ...]] = []
     monkeypatch.setattr(nft, "apply", commands.append)
-    served = network.Network(msgspec.structs.replace(where, plugins=plugins), machine=None)
+    monkeypatch.setattr(Bridge, "detach", lambda _, name: None)
+    monkeypatch.setattr(requests, "ask", lambda *what: asked.append(what[1:]))
+    served = network.Network(where)
     ports = record("web").request.ports
     given = Given(address="10.88.0.2", ports=ports)
     (where.networks / "web.json").write_bytes(msgspec.json.encode(given))
@@ -171,6 +130,7 @@ def test_only_ports_that_were_given_are_taken_back(
     served.detach("web")
 
     assert commands == nft.withdraw(ports)
+    assert asked == [("remove", "web")] * 2
 
 
 def test_records_survive_and_damage_is_told(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkhead.host.containers import filling, kernel, records, rootfs, roots, users
+from bulkhead.host.containers import filling, kernel, namespaces, records, rootfs, roots, users
 from bulkhead.host.containers.accounts import Identity
 from bulkhead.host.containers.messages import Mount
 from bulkhead.host.containers.places import Places
@@ -87,12 +87,14 @@ def test_reads_what_containerd_says_of_a_snapshot() -> None:
         {"upper": f"{SNAPSHOTS}/3/work"},
         {"upper": f"{SNAPSHOTS}/4/fs"},
         {"work": f"{SNAPSHOTS}/3/fs"},
+        {"options": ("lowerdir+=/etc",)},
+        {"options": ("index=off", "upperdir=/etc")},
     ],
 )
 def test_a_record_cannot_have_something_else_mounted(changed: dict[str, object]) -> None:
     """The program that mounts has privileges, the one that writes records has none."""
     roots.check(GOOD, Path(SNAPSHOTS))
-    with pytest.raises(HostError, match=r"is no directory of a snapshot|is not a whole snapshot"):
+    with pytest.raises(HostError, match=r"is no (directory of a snapshot|option)|is not a whole"):
         roots.check(msgspec.structs.replace(GOOD, **changed), Path(SNAPSHOTS))
 
 
@@ -106,11 +108,15 @@ def test_a_record_cannot_give_users_of_the_machine(
     record = Record(
         name="web", image="x", request=RunRequest(image="x"), created="", users=first, layers=layers
     )
-    places = Places(namespaces=tmp_path / "netns", sandboxes=tmp_path / "own")
+    places = Places(records=tmp_path, namespaces=tmp_path / "netns", sandboxes=tmp_path / "own")
+    records.save(tmp_path, record)
 
     with pytest.raises(HostError, match="does not say how to make its root"):
-        Sandboxes(places=places, machine=None).make(record)
-    assert list(tmp_path.iterdir()) == []
+        Sandboxes(places).make("web")
+    if layers is not None:
+        with pytest.raises(HostError, match="its users are not those of a container"):
+            namespaces.for_container(places, "web")
+    assert [path.name for path in tmp_path.iterdir()] == ["web.json"]
 
 
 def test_containers_of_before_keep_the_users_that_they_had(tmp_path: Path) -> None:
