@@ -111,6 +111,7 @@ def sandboxes() -> Mapping[str, Attack]:
         "parameters by a mount": lambda: mount_and_open("proc", "sys/kernel/core_pattern"),
         "the disk": lambda: mount_and_open("devtmpfs", "vda"),
         "the disk's files": lambda: mount("ext4", source="/dev/vda4"),
+        "a program of root's by cgroups": lambda: mount("cgroup", "none,name=x"),
     }
 
 
