@@ -66,8 +66,9 @@ def main() -> None:
         ours = DirectKernel(
             kernel=path["kernel"], initrd=path["initrd"], command_line=manifest.command_line
         )
-        a = best([boot(path["disk"], ours) for _ in range(runs)])
-        b = best([boot(plain.disk, plain.boot) for _ in range(runs)])
+        # In turn: whatever else the workstation does meets both.
+        pairs = [(boot(path["disk"], ours), boot(plain.disk, plain.boot)) for _ in range(runs)]
+        a, b = best([pair[0] for pair in pairs]), best([pair[1] for pair in pairs])
         rows = [
             Row("start of QEMU → containerd answers", a.qemu, b.qemu, "s", 0.6),
             Row("start of the kernel → containerd answers", a.kernel, b.kernel, "s", 0.6),
