@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import pytest
 
 from bulkhead.build import oci
-from bulkhead.client.connection import Conflict, Missing
+from bulkhead.client.connection import Conflict, Connection, Missing
 from bulkhead.client.containers import Containers, read_file
 from bulkhead.client.exec import Attachment
 from bulkhead.lib.dirs import cache_dir
@@ -32,7 +33,6 @@ from bulkhead.model.containers import (
     Volume,
 )
 from bulkhead.model.errors import BulkheadError, RemoteError, UserError
-from bulkhead.model.runtime_defaults import DEFAULTS
 from bulkhead.testing.vm import VM
 from tests.support import containers as archives
 from tests.support import images, programs
@@ -41,11 +41,13 @@ pytestmark = pytest.mark.timeout(600)
 
 TOKEN = "0123456789abcdef" * 4
 # More locked memory than containerd itself has; no pings for ordinary users.
-SETTINGS = (
-    '{"limits": {"RLIMIT_MEMLOCK": {"soft": 1048576, "hard": 18446744073709551615}},'
-    ' "unprivileged_icmp": false}'
-)
-CHANNEL, WEB = 7433, 8080
+SETTINGS = {
+    "oci-defaults": {
+        "resource-limits": {"max-locked-memory": {"soft-limit": 1048576, "hard-limit": "unlimited"}}
+    },
+    "container-runtime": {"enable-unprivileged-icmp": False},
+}
+CHANNEL, API, WEB = 7433, 7434, 8080
 BUSYBOX = "bulkhead/busybox"
 
 
@@ -63,14 +65,19 @@ def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VM]:
     with VM(
         image=image.disk,
         disk_size=images.DISK_SIZE,
-        forwards=(CHANNEL, WEB),
-        credentials={
-            "bulkhead.channel-token": TOKEN.encode(),
-            # What settings are rendered to (tmpfiles.d(5)).
-            "tmpfiles.extra": f"f /etc/bulkhead/{DEFAULTS} 0644 - - - {SETTINGS}".encode(),
-        },
+        forwards=(CHANNEL, API, WEB),
+        credentials={"bulkhead.channel-token": TOKEN.encode()},
     ) as machine:
         machine.wait_until_ready()
+        node = Connection(Channel(host="127.0.0.1", port=machine.port(API), token=TOKEN))
+        requests = (
+            ("PATCH", "/settings?tx=t", SETTINGS),
+            ("POST", "/tx/commit_and_apply?tx=t", None),
+        )
+        for method, path, body in requests:
+            raw = None if body is None else msgspec.json.encode(body)
+            with node.open(method, path, body=raw, timeout_s=120) as response:
+                response.read()
         yield machine
 
 

@@ -12,11 +12,13 @@ from tests.support import images
 pytestmark = pytest.mark.timeout(600)
 
 PROBE = Path(__file__).parent / "probe"
+# When all devices are there, the power button among them.
 SAY = """[Unit]
-After=systemd-journal-flush.service containerd.service
+After=systemd-journal-flush.service containerd.service sockets.target bulkhead-coldplug.service
 DefaultDependencies=no
 [Service]
 Type=oneshot
+ExecStartPre=udevadm settle --timeout=60
 Environment=MACHINE=%m
 StandardOutput=journal+console
 ExecStart=systemctl show --property=Environment say.service
