@@ -170,9 +170,9 @@ def test_a_change_takes_effect_and_is_remembered(guest: Guest) -> None:
 
 
 def test_it_is_gone_when_nobody_asks_and_back_when_somebody_does(guest: Guest) -> None:
-    """Some seconds after the last request no process is left, nor of the apply agent."""
+    """Ten seconds after the last request no process is left, nor of the apply agent."""
     guest.call("GET /os")
-    seen, end = len(guest.vm.report), time.monotonic() + 60
+    seen, end = len(guest.vm.report), time.monotonic() + 15
     states: list[str] = []
     # Two words each second: one for each service.
     while states[-2:] != ["inactive", "inactive"] and time.monotonic() < end:
