@@ -69,16 +69,18 @@ def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VM]:
         credentials={"bulkhead.channel-token": TOKEN.encode()},
     ) as machine:
         machine.wait_until_ready()
-        node = Connection(Channel(host="127.0.0.1", port=machine.port(API), token=TOKEN))
-        requests = (
-            ("PATCH", "/settings?tx=t", SETTINGS),
-            ("POST", "/tx/commit_and_apply?tx=t", None),
-        )
-        for method, path, body in requests:
-            raw = None if body is None else msgspec.json.encode(body)
-            with node.open(method, path, body=raw, timeout_s=120) as response:
-                response.read()
+        set_settings(machine, SETTINGS)
         yield machine
+
+
+def set_settings(vm: VM, settings: object) -> None:
+    """Commit and apply settings."""
+    node = Connection(Channel(host="127.0.0.1", port=vm.port(API), token=TOKEN))
+    requests = (("PATCH", "/settings?tx=t", settings), ("POST", "/tx/commit_and_apply?tx=t", None))
+    for method, path, body in requests:
+        raw = None if body is None else msgspec.json.encode(body)
+        with node.open(method, path, body=raw, timeout_s=120) as response:
+            response.read()
 
 
 def reach(vm: VM, *, token: str | None = TOKEN) -> Containers:
@@ -229,6 +231,29 @@ def test_settings_count_for_containers(there: Containers, box: Container) -> Non
     """Pings are off: the kernel's default, "1 0", in numbers that the container does not have."""
     path = "/proc/sys/net/ipv4/ping_group_range"
     assert run(there, "box", "cat", path) == (0, "65534\t65534\n")
+
+
+def test_a_container_may_be_given_its_control_group(
+    vm: VM, there: Containers, box: Container
+) -> None:
+    """It makes groups of its own in it, and stays within the limits that it was given."""
+    group = "mkdir /sys/fs/cgroup/mine && echo $$ > /sys/fs/cgroup/mine/cgroup.procs"
+    limits = Limits(memory=64 << 20, processes=40)
+    set_settings(vm, {"container-runtime": {"cgroup-writable": True}})
+    there.run(RunRequest(image=BUSYBOX, name="grouped", limits=limits))
+    set_settings(vm, {"container-runtime": {"cgroup-writable": False}})
+
+    assert run(there, "grouped", "sh", "-ec", f"{group}; cat /proc/self/cgroup") == (
+        0,
+        "0::/mine\n",
+    )
+    for limit in ("memory.max", "pids.max", "mine/../memory.max"):
+        lifted, _ = run(there, "grouped", "sh", "-c", f"echo max > /sys/fs/cgroup/{limit}")
+        assert lifted != 0
+    assert run(there, "grouped", "cat", "/sys/fs/cgroup/pids.max") == (0, "40\n")
+    refused, _ = run(there, "box", "sh", "-c", group)
+    assert refused != 0
+    there.remove("grouped", force=True)
 
 
 def test_only_root_makes_user_namespaces(there: Containers, box: Container) -> None:

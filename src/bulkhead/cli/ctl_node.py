@@ -83,6 +83,8 @@ def show_problem(result: ApplyResult) -> None:
         click.echo(f"{service.name}: {service.error or 'failed'}", err=True)
     if result.error:
         click.echo(f"nothing takes effect: {result.error}", err=True)
+    for note in result.notes:
+        click.echo(f"note: {note}", err=True)
     for service in result.services:
         if service.note:
             click.echo(f"note: {service.name}: {service.note}", err=True)

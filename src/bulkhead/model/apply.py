@@ -66,6 +66,8 @@ class ApplyResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     ok: bool
     files: tuple[FileChange, ...] = ()
     services: tuple[ServiceResult, ...] = ()
+    notes: tuple[str, ...] = ()
+    """Settings that are valid and change nothing on this machine, and why; one line each."""
     restored: bool = False
     """A service failed and the files are as they were before (`on_failure`)."""
     error: str | None = None

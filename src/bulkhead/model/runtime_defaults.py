@@ -34,6 +34,8 @@ class RuntimeDefaults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     """Every user in a container may listen on ports below 1024 of its own network."""
     unprivileged_icmp: bool = True
     """Every user in a container may send pings."""
+    writable_cgroup: bool = False
+    """Root of a container with users of its own may make control groups in it, within its limits."""
 
 
 class Mirror(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,6 +14,11 @@ from bulkhead.render.text import HEAD
 PATH = f"{FOLDER}/{DEFAULTS}"
 CONTAINERD = "/etc/containerd/conf.d/60-settings.toml"
 UNLIMITED = 2**64 - 1
+_NOT_IN_1_7 = {
+    "max-concurrent-unpacks": "containerd 1.7 unpacks the layers of an image one after another, "
+    "so no limit is ever reached",
+    "concurrent-download-chunk-size": "containerd 1.7 fetches each layer in one piece",
+}
 _TRANSFER = 'plugins."io.containerd.transfer.v1.local"'
 
 _LIMITS = {
@@ -37,6 +42,7 @@ def render_defaults(settings: Settings) -> tuple[File, ...]:
     limits = read.get(settings, "oci-defaults.resource-limits", dict[str, _Limit]) or {}
     ports = read.get(settings, "container-runtime.enable-unprivileged-ports", bool)
     icmp = read.get(settings, "container-runtime.enable-unprivileged-icmp", bool)
+    cgroup = read.get(settings, "container-runtime.cgroup-writable", bool)
     defaults = RuntimeDefaults(
         cap_add=tuple(_capability(name) for name, on in sorted(capabilities.items()) if on),
         cap_drop=tuple(_capability(name) for name, on in sorted(capabilities.items()) if not on),
@@ -46,6 +52,7 @@ def render_defaults(settings: Settings) -> tuple[File, ...]:
         ),
         unprivileged_ports=ports is not False,
         unprivileged_icmp=icmp is not False,
+        writable_cgroup=cgroup is True,
     )
     if defaults == RuntimeDefaults():
         return ()
@@ -60,6 +67,15 @@ def render_containerd(settings: Settings) -> tuple[File, ...]:
         return ()
     text = f"{HEAD}version = 2\n\n[{_TRANSFER}]\nmax_concurrent_downloads = {downloads}\n"
     return (File(path=CONTAINERD, data=text.encode()),)
+
+
+def containerd_notes(settings: Settings) -> tuple[str, ...]:
+    """Return what containerd 1.7 cannot do."""
+    return tuple(
+        f"settings.container-runtime.{key}: {why}"
+        for key, why in _NOT_IN_1_7.items()
+        if read.get(settings, f"container-runtime.{key}", object) is not None
+    )
 
 
 def _capability(name: str) -> str:
@@ -107,4 +123,5 @@ CONTAINERD_SERVICE = Service(
     render=render_containerd,
     files={"containerd": CONTAINERD},
     steps=(Step(verb="try-restart", unit="containerd.service"),),
+    notes=containerd_notes,
 )

@@ -43,6 +43,12 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.verb} {self.unit}".strip()
 
 
+def _followed(settings: Settings) -> tuple[str, ...]:
+    """Nothing to say: every setting is followed as it is."""
+    del settings
+    return ()
+
+
 class Service(msgspec.Struct, frozen=True, kw_only=True):
     """Something that settings concern: what it reads and what makes it read again."""
 
@@ -56,6 +62,9 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     directory of ours alone."""
     steps: tuple[Step, ...] = ()
     """In this order."""
+    notes: Callable[[Settings], tuple[str, ...]] = _followed
+    """What people should know of settings that are valid and that this machine's programs cannot
+    follow, one line each, beginning with the key."""
 
 
 class ConfigurationFile(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from bulkhead.model.errors import Bug
+from bulkhead.model.settings import keys
 from bulkhead.render import (
     dns,
     firewall,
@@ -74,8 +75,26 @@ def render(settings: Settings, services: Sequence[Service] = SERVICES) -> tuple[
     return tuple(found[path] for path in sorted(found))
 
 
+def notes(
+    settings: Settings, concerned: Iterable[Service], unread: Iterable[tuple[str, ...]] = ()
+) -> tuple[str, ...]:
+    """Return what people should know of valid settings that change nothing.
+
+    Args:
+        settings: in force.
+        concerned: services that were asked for.
+        unread: settings that were asked for and that no service reads.
+    """
+    said = [note for service in concerned for note in service.notes(settings)]
+    known = keys.flatten(settings)
+    for asked in unread:
+        if any(key[: len(asked)] == asked for key in known):
+            said.append(f"{keys.format(asked)}: nothing in this image reads it")
+    return tuple(said)
+
+
 def affected(
-    keys: Iterable[tuple[str, ...]], services: Sequence[Service] = SERVICES
+    asked_for: Iterable[tuple[str, ...]], services: Sequence[Service] = SERVICES
 ) -> tuple[Service, ...]:
     """Return the services that some settings concern, in their order.
 
@@ -88,7 +107,7 @@ def affected(
         for key in service.keys:
             by_key.setdefault(tuple(key.split(".")), set()).add(service.name)
     found: set[str] = set()
-    for asked in keys:
+    for asked in asked_for:
         found |= _nearest(asked, by_key)
     return tuple(service for service in services if service.name in found)
 

@@ -172,6 +172,16 @@ def test_a_dry_run_shows_all_and_leaves_nothing(ctl: Ctl) -> None:
     assert [request.action for request in ctl.agent.requests] == ["plan"]
 
 
+def test_settings_without_effect_are_named(ctl: Ctl) -> None:
+    """Whoever sets one hears of it, in a dry run too."""
+    note = "settings.ntp.options: systemd-timesyncd has no iburst"
+    ctl.agent.answer = lambda request: ApplyResult(ok=True, notes=(note,))
+    for more in (("--dry-run",), ()):
+        said = ctl.run("set", 'ntp.options=["iburst"]', *more)
+
+        assert (said.exit_code, said.stderr) == (0, f"note: {note}\n")
+
+
 def test_a_dry_run_tells_what_could_not_take_effect(ctl: Ctl) -> None:
     """For programs that ask before they change something: exit code 1, and 3 for no change."""
     ctl.agent.answer = lambda request: ApplyResult(ok=False, error="the template has no end")

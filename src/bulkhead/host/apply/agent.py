@@ -19,7 +19,7 @@ from bulkhead.host.store.store import Store
 from bulkhead.lib import groups
 from bulkhead.model.apply import ApplyRequest, ApplyResult, FileChange
 from bulkhead.model.errors import BulkheadError
-from bulkhead.model.settings.keys import Settings, merge, parse
+from bulkhead.model.settings.keys import Key, Settings, merge, parse
 from bulkhead.render import hostname, own, services, sysctl
 from bulkhead.render.service import Service
 
@@ -49,9 +49,7 @@ class Agent:
             if request.action == "plan":
                 return self._plan(request)
             with state.alone(self._places.state):
-                return self._apply(
-                    self._services(request.keys), restore=request.on_failure == "restore"
-                )
+                return self._apply(request.keys, restore=request.on_failure == "restore")
         except BulkheadError as error:
             return self._failed(request, str(error))
         except OSError as error:
@@ -63,26 +61,29 @@ class Agent:
         A service that cannot be rendered keeps the image's files.
         """
         with state.alone(self._places.state):
-            return self._apply(self._known, boot=True)
+            return self._apply(None, boot=True)
 
     def _plan(self, request: ApplyRequest) -> ApplyResult:
         number, live = self._live()
         if request.settings is not None:
             live = self._groups.check(merge(self._defaults, request.settings), complete=True)
-        facts = self._gather(live, self._services(request.keys))
+        concerned = self._services(request.keys)
+        facts = self._gather(live, concerned)
         planned = plan.plan(facts.wanted, facts.current)
         return ApplyResult(
             number=number,
             ok=True,
             files=self._shown(planned, live, diffs=True),
             services=tuple(map(plan.intended, planned.services)),
+            notes=services.notes(live, concerned, self._unread(request.keys)),
             time=_now(),
         )
 
     def _apply(
-        self, concerned: Sequence[Service], *, boot: bool = False, restore: bool = False
+        self, keys: tuple[str, ...] | None, *, boot: bool = False, restore: bool = False
     ) -> ApplyResult:
         number, live = self._live()
+        concerned = self._services(keys)
         remembered = state.load(self._places.state)
         facts = self._gather(live, concerned, tolerant=boot)
         planned = plan.plan(facts.wanted, facts.current)
@@ -96,6 +97,7 @@ class Agent:
             ok=outcome.ok and not facts.broken,
             files=self._shown(planned, live, diffs=False),
             services=results,
+            notes=services.notes(live, concerned, self._unread(keys)),
             restored=outcome.restored,
             time=_now(),
         )
@@ -132,6 +134,10 @@ class Agent:
         if hostname.SERVICE.name in names:
             names.add(sysctl.SERVICE.name)
         return tuple(service for service in self._known if service.name in names)
+
+    def _unread(self, keys: tuple[str, ...] | None) -> list[Key]:
+        """Return the keys that no service reads."""
+        return [key for key in map(parse, keys or ()) if not services.affected([key], self._known)]
 
     def _shown(self, planned: Plan, live: Settings, *, diffs: bool) -> tuple[FileChange, ...]:
         """Describe the changes; a difference with a secret in it is left out, whatever its file is."""

@@ -202,7 +202,8 @@ def build(
         "root": {"path": str(own.root) if own else "rootfs", "readonly": request.read_only},
         "hostname": hostname,
         "mounts": [
-            *_system_mounts(),
+            # Only with users of its own: the machine's root could lift the container's limits.
+            *_system_mounts(cgroup="rw" if own and defaults.writable_cgroup else "ro"),
             *(_scratch_mounts() if request.read_only else ()),
             *(_bind(bind, own) for bind in binds),
         ],
@@ -244,7 +245,7 @@ def resources(limits: Limits) -> Json:
     return made
 
 
-def _system_mounts() -> list[Json]:
+def _system_mounts(*, cgroup: str) -> list[Json]:
     hidden = ("nosuid", "noexec", "nodev")
     table: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
         ("/proc", "proc", "proc", hidden),
@@ -256,7 +257,7 @@ def _system_mounts() -> list[Json]:
         ("/dev/shm", "tmpfs", "shm", (*hidden, "mode=1777", "size=65536k")),  # noqa: S108  # the container's own
         ("/dev/mqueue", "mqueue", "mqueue", hidden),
         ("/sys", "sysfs", "sysfs", (*hidden, "ro")),
-        ("/sys/fs/cgroup", "cgroup", "cgroup", (*hidden, "relatime", "ro")),
+        ("/sys/fs/cgroup", "cgroup", "cgroup", (*hidden, "relatime", cgroup)),
     )  # fmt: skip
     return [
         {"destination": where, "type": kind, "source": source, "options": list(options)}

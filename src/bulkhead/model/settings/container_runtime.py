@@ -18,17 +18,17 @@ class ContainerRuntime(Table, frozen=True):
     max_concurrent_downloads: Count | None = None
     """Layers of one image that are fetched at the same time."""
     max_concurrent_unpacks: Count | None = None
-    """Layers that are unpacked at the same time."""
+    """Layers of one image that are unpacked at the same time. containerd 1.7 unpacks one at a time."""
     concurrent_download_chunk_size: Count | ChunkSize | None = None
-    """Fetch big layers in pieces of this size: bytes, or with kb, mb, gb."""
+    """Fetch big layers in pieces of this size: bytes, or with kb, mb, gb. Not with containerd 1.7."""
     enable_unprivileged_ports: bool | None = None
     """Containers may listen on ports below 1024 without a capability."""
     enable_unprivileged_icmp: bool | None = None
     """Containers may ping without a capability."""
     cgroup_writable: bool | None = None
-    """Containers may make control groups below their own."""
-    snapshotter: Literal["overlayfs", "soci"] | None = None
-    """How the layers of images become a file system."""
+    """Root of a container with users of its own may make control groups in it, within its limits."""
+    snapshotter: Literal["overlayfs"] | None = None
+    """How the layers of images become a file system. Bottlerocket has soci, too."""
 
 
 Model = ContainerRuntime

@@ -53,7 +53,7 @@ def format(key: Key) -> str:
     return ".".join((_ROOT, *map(_quoted, key)))
 
 
-def flatten(settings: Settings) -> dict[Key, object]:
+def flatten(settings: Mapping[str, object]) -> dict[Key, object]:
     """Return every value by its key. A list is one value; a table without values vanishes."""
     leaves: dict[Key, object] = {}
     waiting: list[tuple[Key, Mapping[str, object]]] = [((), settings)]

@@ -20,7 +20,7 @@ class Ntp(Table, frozen=True):
     time_servers: tuple[TimeServer, ...] | None = None
     """Names, addresses or URLs, asked in this order."""
     options: tuple[SingleLine, ...] | None = None
-    """Options for each server. Accepted as in Bottlerocket; systemd-timesyncd has none of them."""
+    """As in chrony.conf(5). systemd-timesyncd follows `minpoll N` and `maxpoll N`, no others."""
 
 
 Model = Ntp

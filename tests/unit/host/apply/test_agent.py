@@ -256,6 +256,30 @@ def test_dry_run_shows_and_changes_nothing(node: Node) -> None:
     assert not node.exists("/etc/systemd/timesyncd.conf.d/60-settings.conf")
 
 
+def test_what_a_setting_cannot_do_here_is_said(node: Node) -> None:
+    """Valid settings that nothing follows are no failure, and nobody has to find out by waiting."""
+    tree: Settings = {
+        "ntp": {"options": ["iburst", "maxpoll 10"]},
+        "container-runtime": {"max-concurrent-unpacks": 2},
+        "updates": {"version-lock": "latest", "targets-base-url": "https://updates.example"},
+        "motd": "hello",
+    }
+    asked = ("settings.updates.targets-base-url", "settings.ntp", "settings.container-runtime")
+    planned = node.apply(msgspec.structs.replace(PLAN, settings=tree, keys=asked))
+    node.set(tree)
+
+    done = node.apply(msgspec.structs.replace(APPLY, keys=asked))
+
+    assert done.ok
+    assert done.notes == planned.notes == (
+        "settings.ntp.options: systemd-timesyncd has no iburst",
+        "settings.container-runtime.max-concurrent-unpacks: containerd 1.7 unpacks the layers of "
+        "an image one after another, so no limit is ever reached",
+        "settings.updates.targets-base-url: nothing in this image reads it",
+    )  # fmt: skip
+    assert node.apply(msgspec.structs.replace(APPLY, keys=("settings.motd",))).notes == ()
+
+
 def test_dry_run_refuses_wrong_settings(node: Node) -> None:
     """They are judged here too, whoever hands them over."""
     result = node.apply(msgspec.structs.replace(PLAN, settings={"motdd": "x"}))

@@ -227,6 +227,24 @@ def test_settings_say_what_requests_do_not() -> None:
     }  # fmt: skip
 
 
+def test_only_own_users_make_control_groups() -> None:
+    """Root of the machine's users could lift its container's limits with a writable cgroup."""
+    own = spec.Own(pin=Path("/own/users"), root=Path("/own/root"), first=1 << 20, count=1 << 16)
+
+    def options(*, own: spec.Own | None, writable: bool) -> set[str]:
+        made = spec.build(
+            RunRequest(image="x"), IMAGE, name="web", identity=Identity(), binds=(), own=own,
+            network=Path("/run/netns/web"), defaults=RuntimeDefaults(writable_cgroup=writable),
+        )  # fmt: skip
+        read = msgspec.json.decode(msgspec.json.encode(made), type=_Spec)
+        (mount,) = (mount for mount in read.mounts if mount["type"] == "cgroup")
+        return set(cast("list[str]", mount["options"])) & {"ro", "rw"}
+
+    assert options(own=own, writable=True) == {"rw"}
+    assert options(own=own, writable=False) == {"ro"}
+    assert options(own=None, writable=True) == {"ro"}
+
+
 def test_settings_that_cannot_be_read_stop_a_container(tmp_path: Path) -> None:
     """It must not run with more than the settings allow."""
     assert creating.load_defaults(tmp_path) == RuntimeDefaults()
