@@ -13,7 +13,6 @@ is given as a descriptor: it can mount nothing and has no network.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import shutil
 import stat
@@ -24,9 +23,7 @@ from bulkhead.host.containers import kernel, records, requests
 from bulkhead.host.containers.places import Places
 from bulkhead.host.containers.records import Record
 from bulkhead.host.containers.requests import Reply
-from bulkhead.model.errors import Bug, HostError
-
-log = logging.getLogger(__name__)
+from bulkhead.model.errors import HostError
 
 # The place is not there, is no directory, or its links go in circles.
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
@@ -118,7 +115,6 @@ def _same(like: os.stat_result, path: Path) -> None:
 
 def main() -> int:
     """Serve until nobody asks."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     places = Places()
 
     def answer(name: str, descriptors: Sequence[int]) -> Reply:
@@ -126,13 +122,7 @@ def main() -> int:
         fill(records.require(places.records, name), image, directory=places.volumes)
         return Reply()
 
-    try:
-        with requests.listener(requests.given()) as listener:
-            requests.serve(listener, {"fill": answer})
-    except (HostError, Bug):
-        log.exception("failed")
-        return 1
-    return 0
+    return requests.run({"fill": answer})
 
 
 if __name__ == "__main__":

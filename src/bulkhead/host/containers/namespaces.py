@@ -14,7 +14,6 @@ nothing. Namespaces leave it as descriptors, to the sandbox program alone.
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -25,9 +24,7 @@ import msgspec
 from bulkhead.host.containers import kernel, netlink, records, requests, users
 from bulkhead.host.containers.places import Places
 from bulkhead.host.containers.requests import Reply
-from bulkhead.model.errors import Bug, HostError
-
-log = logging.getLogger(__name__)
+from bulkhead.model.errors import HostError
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,19 +123,12 @@ def for_container(places: Places, name: str) -> Made:
 
 def main() -> int:
     """Serve until nobody asks."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
 
     def answer(name: str, _: Sequence[int]) -> Reply:
         made = for_container(Places(), name)
         return Reply(descriptors=(made.users, made.network, made.control))
 
-    try:
-        with requests.listener(requests.given()) as listener:
-            requests.serve(listener, {"make": answer})
-    except (HostError, Bug):
-        log.exception("failed")
-        return 1
-    return 0
+    return requests.run({"make": answer})
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from bulkhead.host.containers.records import Record
 from bulkhead.host.containers.requests import Reply
 from bulkhead.lib import atomicfile
 from bulkhead.lib.run import CommandFailed
-from bulkhead.model.errors import Bug, BulkheadError, HostError
+from bulkhead.model.errors import BulkheadError, HostError
 
 log = logging.getLogger(__name__)
 
@@ -199,27 +199,28 @@ def name_servers(candidates: Sequence[Path]) -> tuple[str, ...]:
 
 def main(argv: Sequence[str]) -> int:
     """Run one of the two modes."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     network = Network(Places())
+    if list(argv) == ["restore"]:
+        return _restore(network)
 
     def detach(name: str, _: Sequence[int]) -> Reply:
         network.detach(name)
         return Reply()
 
+    return requests.run(
+        {
+            "wake": lambda *_: Reply(),
+            "attach": lambda name, _: Reply(address=network.attach(name)),
+            "detach": detach,
+        }
+    )
+
+
+def _restore(network: Network) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        if list(argv) == ["restore"]:
-            log.info("restored: %s", " ".join(network.restore()) or "nothing")
-            return 0
-        with requests.listener(requests.given()) as listener:
-            requests.serve(
-                listener,
-                {
-                    "wake": lambda *_: Reply(),
-                    "attach": lambda name, _: Reply(address=network.attach(name)),
-                    "detach": detach,
-                },
-            )
-    except (HostError, Bug):
+        log.info("restored: %s", " ".join(network.restore()) or "nothing")
+    except HostError:
         log.exception("failed")
         return 1
     return 0

@@ -53,6 +53,32 @@ Action = Callable[[str, Sequence[int]], Reply]
 """Takes the name and the descriptors that came with the request."""
 
 
+def run(
+    actions: Mapping[str, Action],
+    *,
+    prepare: Callable[[Mapping[str, int]], None] = lambda descriptors: None,
+) -> int:
+    """Be a program that systemd has started for a request: serve until nobody asks.
+
+    Args:
+        actions: by name.
+        prepare: called before the first request, with the descriptors that systemd gives, by name.
+
+    Returns:
+        The exit code.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        descriptors = given()
+        with listener(descriptors) as listening:
+            prepare(descriptors)
+            serve(listening, actions)
+    except (HostError, Bug):
+        log.exception("failed")
+        return 1
+    return 0
+
+
 def serve(
     listener: socket.socket, actions: Mapping[str, Action], *, idle_s: float = IDLE_S
 ) -> None:

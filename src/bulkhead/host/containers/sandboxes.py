@@ -12,7 +12,6 @@ A namespace without a process stays if it is mounted somewhere; where containerd
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -24,9 +23,7 @@ from bulkhead.host.containers import kernel, records, requests, roots, users
 from bulkhead.host.containers.places import Places
 from bulkhead.host.containers.records import Layers, Record
 from bulkhead.host.containers.requests import Reply
-from bulkhead.model.errors import Bug, BulkheadError, HostError
-
-log = logging.getLogger(__name__)
+from bulkhead.model.errors import BulkheadError, HostError
 
 
 class Sandboxes(msgspec.Struct, frozen=True):
@@ -160,7 +157,6 @@ def show_on_machine(directories: Sequence[Path], machine: int) -> None:
 
 def main() -> int:
     """Serve until nobody asks."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     places = Places()
     served = Sandboxes(places)
 
@@ -168,22 +164,16 @@ def main() -> int:
         served.remove(name)
         return Reply()
 
-    try:
-        given = requests.given()
-        with requests.listener(given) as listener:
-            show_on_machine((places.namespaces, places.sandboxes), requests.take(given, "machine"))
-            requests.serve(
-                listener,
-                {
-                    "make": lambda name, _: Reply(descriptors=served.make(name)),
-                    "remove": remove,
-                    "image": lambda name, _: Reply(descriptors=(served.image(name),)),
-                },
-            )
-    except (HostError, Bug):
-        log.exception("failed")
-        return 1
-    return 0
+    return requests.run(
+        {
+            "make": lambda name, _: Reply(descriptors=served.make(name)),
+            "remove": remove,
+            "image": lambda name, _: Reply(descriptors=(served.image(name),)),
+        },
+        prepare=lambda given: show_on_machine(
+            (places.namespaces, places.sandboxes), requests.take(given, "machine")
+        ),
+    )
 
 
 if __name__ == "__main__":
