@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import zlib
 from collections.abc import Generator
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 # Times say more about what else the machine does than about the code; they are measured in bench/.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -17,6 +20,28 @@ def pytest_configure(config: pytest.Config) -> None:
     """Load the usual profile unless `--hypothesis-profile` names one."""
     if not config.getoption("--hypothesis-profile"):
         settings.load_profile("busy")
+
+
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
+    """Gives whole files to the processes that run tests (`-n`), so that what a file's tests share is made once.
+
+    Files that start machines come one after another: an emulated machine
+    takes two processors or more.
+    """
+
+    _machines = max(1, (os.cpu_count() or 1) // 4)
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        if not file.startswith("tests/boot/"):
+            return file
+        return f"machines {zlib.crc32(file.encode()) % self._machines}"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
+    """Have tests distributed as above."""
+    return ByFile(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -17,11 +17,16 @@ from bulkhead.lib.run import run
 
 SOURCES = ("src", "tests", "bench", "bulkhead")
 
+PROCESSES = min(os.cpu_count() or 1, 8)
+DISTRIBUTED = ("-n", str(PROCESSES))
+"""How pytest runs tests in several processes; `tests/conftest.py` says which stay together."""
+
 # Started in this order, as many at once as there are processors: the longest first.
 CHECKS: dict[str, tuple[str, ...]] = {
     # Without those that take long, and with few examples of each property: `bulkhead test` has all.
     "unit": (
-        "-m", "pytest", "-q", "-m", "not slow", "--hypothesis-profile=quick", "tests/unit",
+        "-m", "pytest", "-q", "-m", "not slow", "--hypothesis-profile=quick",
+        *DISTRIBUTED, "tests/unit",
     ),
     "types": ("-m", "mypy"),
     "lint": ("-m", "ruff", "check", "--quiet", *SOURCES),

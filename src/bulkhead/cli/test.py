@@ -138,7 +138,9 @@ def run_lanes(lanes: Sequence[Lane], arguments: Sequence[str]) -> bool:
 def _pytest(arguments: Sequence[str]) -> int:
     root = dirs.repository_root()
     environment = {**os.environ, "PYTHONPATH": str(root / "src")}
-    argv = [sys.executable, "-P", "-m", "pytest", "--durations=10", *arguments]
+    argv = [
+        sys.executable, "-P", "-m", "pytest", "--durations=10", *check.DISTRIBUTED, *arguments,
+    ]  # fmt: skip
     process = spawn(argv, cwd=root, env=environment, stdout=None, stderr=None)
     try:
         return process.wait()
