@@ -237,21 +237,18 @@ def test_a_container_may_be_given_its_control_group(
     vm: VM, there: Containers, box: Container
 ) -> None:
     """It makes groups of its own in it, and stays within the limits that it was given."""
-    group = "mkdir /sys/fs/cgroup/mine && echo $$ > /sys/fs/cgroup/mine/cgroup.procs"
+    group = "cd /sys/fs/cgroup; mkdir mine; echo $$ > mine/cgroup.procs; cat /proc/self/cgroup"
     limits = Limits(memory=64 << 20, processes=40)
     set_settings(vm, {"container-runtime": {"cgroup-writable": True}})
     there.run(RunRequest(image=BUSYBOX, name="grouped", limits=limits))
     set_settings(vm, {"container-runtime": {"cgroup-writable": False}})
 
-    assert run(there, "grouped", "sh", "-ec", f"{group}; cat /proc/self/cgroup") == (
-        0,
-        "0::/mine\n",
-    )
+    assert run(there, "grouped", "sh", "-ec", group) == (0, "0::/mine\n")
     for limit in ("memory.max", "pids.max", "mine/../memory.max"):
         lifted, _ = run(there, "grouped", "sh", "-c", f"echo max > /sys/fs/cgroup/{limit}")
         assert lifted != 0
     assert run(there, "grouped", "cat", "/sys/fs/cgroup/pids.max") == (0, "40\n")
-    refused, _ = run(there, "box", "sh", "-c", group)
+    refused, _ = run(there, "box", "sh", "-ec", group)
     assert refused != 0
     there.remove("grouped", force=True)
 

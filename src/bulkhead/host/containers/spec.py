@@ -188,6 +188,8 @@ def build(
     base = capabilities.choose(add=defaults.cap_add, drop=defaults.cap_drop)
     granted = capabilities.choose(add=request.cap_add, drop=request.cap_drop, default=base)
     hostname = request.hostname or name
+    # Only with users of its own: the machine's root could lift the container's limits.
+    group_of = own if own and defaults.writable_cgroup else None
     made = process(
         argv=command(request, image),
         env=environment(image, request.env, hostname=hostname),
@@ -202,8 +204,7 @@ def build(
         "root": {"path": str(own.root) if own else "rootfs", "readonly": request.read_only},
         "hostname": hostname,
         "mounts": [
-            # Only with users of its own: the machine's root could lift the container's limits.
-            *_system_mounts(cgroup="rw" if own and defaults.writable_cgroup else "ro"),
+            *_system_mounts(cgroup="rw" if group_of else "ro"),
             *(_scratch_mounts() if request.read_only else ()),
             *(_bind(bind, own) for bind in binds),
         ],
@@ -219,6 +220,8 @@ def build(
             "maskedPaths": list(_MASKED),
             "readonlyPaths": list(_READ_ONLY),
             "sysctl": _sysctls(defaults, own),
+            # The namespace has its numbers already: crun gives the control group to its root.
+            **(_mappings(group_of) if group_of else {}),
         },
     }
 
@@ -287,6 +290,10 @@ def _bind(bind: Bind, own: Own | None) -> Json:
     if own is not None:
         # Files keep the numbers that the container knows them by: another one, with other numbers
         # on the machine, can share them. What has a number beyond its own is nobody's to it.
-        mapping = [{"containerID": 0, "hostID": own.first, "size": own.count}]
-        made |= {"uidMappings": mapping, "gidMappings": mapping}
+        made |= _mappings(own)
     return made
+
+
+def _mappings(own: Own) -> Json:
+    mapping = [{"containerID": 0, "hostID": own.first, "size": own.count}]
+    return {"uidMappings": mapping, "gidMappings": mapping}

@@ -238,9 +238,11 @@ def test_only_own_users_make_control_groups() -> None:
         )  # fmt: skip
         read = msgspec.json.decode(msgspec.json.encode(made), type=_Spec)
         (mount,) = (mount for mount in read.mounts if mount["type"] == "cgroup")
-        return set(cast("list[str]", mount["options"])) & {"ro", "rw"}
+        said = {*cast("list[str]", mount["options"]), *cast("dict[str, object]", made["linux"])}
+        return said & {"ro", "rw", "uidMappings"}
 
-    assert options(own=own, writable=True) == {"rw"}
+    # By the numbers crun knows whose it is.
+    assert options(own=own, writable=True) == {"rw", "uidMappings"}
     assert options(own=own, writable=False) == {"ro"}
     assert options(own=None, writable=True) == {"ro"}
 
