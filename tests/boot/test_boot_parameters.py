@@ -9,30 +9,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from bulkhead.build import keys as keysets
-from bulkhead.client.connection import Connection
 from bulkhead.machine.files import REPORT_PORT
-from bulkhead.machine.spec import Accelerator, DirectKernel, Firmware, MachineSpec
+from bulkhead.machine.spec import Accelerator, Firmware, MachineSpec
 from bulkhead.model import boot
-from bulkhead.model.api import ApiHealth, Committed
 from bulkhead.model.apply import ServiceResult
-from bulkhead.model.channel import Channel
 from bulkhead.model.errors import HostError
+from bulkhead.model.settings.keys import Settings
 from bulkhead.testing.vm import VM
-from tests.support import images
+from tests.support import images, node
 from tests.support.images import Image
 
 pytestmark = pytest.mark.timeout(1500)
 
 PROBE = Path(__file__).parent / "probe"
-PORT = 7434
-TOKEN = "0123456789abcdef" * 4
 MACHINE = MachineSpec(name="test", boot=Firmware(), accelerator=Accelerator.TCG, reboots=False)
 FAILED = "bulkhead-init: cannot start this slot"
 
@@ -85,7 +79,7 @@ class Machine:
         self.resets: list[str] = []
         """What was on the console before each reset."""
         self._seen = 0
-        self.connection = Connection(Channel(host="127.0.0.1", port=vm.port(PORT), token=TOKEN))
+        self.api = node.reach(vm)
 
     def next_start(self) -> Start:
         """Wait until the machine has started to the end, after any resets, and return what it says."""
@@ -102,35 +96,25 @@ class Machine:
                 self._seen = len(self.vm.report)
                 return msgspec.json.decode(found[0], type=Start)
 
-    def send(self, method: str, path: str, body: object = None) -> bytes:
-        """Make a request; return the answer."""
-        raw = None if body is None else msgspec.json.encode(body)
-        with self.connection.open(method, path, body=raw, timeout_s=120) as response:
-            return response.read()
+    def stage(self, settings: Settings) -> None:
+        """Set settings in the pending transaction."""
+        self.api.set(node.TX, settings)
 
     def unset(self, *keys: str) -> None:
         """Unset settings in the pending transaction."""
-        self.send("PATCH", "/bulkhead/v1/unset?tx=t", {"keys": list(keys)})
-
-    def stage(self, settings: object) -> None:
-        """Set settings in the pending transaction."""
-        self.send("PATCH", "/settings?tx=t", settings)
+        self.api.unset(node.TX, keys)
 
     def commit(self) -> dict[str, ServiceResult]:
         """Commit and apply; return how the services went."""
-        answer = self.send("POST", "/bulkhead/v1/commit?tx=t", {})
-        applied = msgspec.json.decode(answer, type=Committed).apply
-        assert applied is not None
-        return {service.name: service for service in applied.services}
+        return node.commit(self.api)
 
     def conditions(self) -> list[str]:
         """Return the codes of what the node says is wrong."""
-        health = msgspec.json.decode(self.send("GET", "/bulkhead/v1/health"), type=ApiHealth)
-        return [condition.code for condition in health.conditions]
+        return node.conditions(self.api)
 
     def restart(self) -> Start:
         """Restart the machine, and wait for its next start."""
-        self.send("POST", "/actions/reboot")
+        self.api.reboot()
         return self.next_start()
 
 
@@ -140,22 +124,15 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     return images.build(tmp_path_factory.mktemp("probe"), str(PROBE))
 
 
-@contextmanager
-def started(disk: Path, spec: MachineSpec) -> Iterator[Machine]:
-    """Start a machine with the channel's secret and the unit that looks."""
+@pytest.fixture(scope="module")
+def machine(image: Image) -> Iterator[Machine]:
+    """Start the machine with the channel's secret and the unit that looks."""
     with VM(
-        disk, spec=spec, disk_size=images.DISK_SIZE, forwards=(PORT,),
-        credentials={"bulkhead.channel-token": TOKEN.encode()},
+        image.disk, spec=MACHINE, disk_size=images.DISK_SIZE, forwards=(node.PORT,),
+        credentials=node.CREDENTIALS,
         units={"look.service": UNIT.replace("@CODE@", LOOK.replace("\n", "\\n"))},
     ) as vm:  # fmt: skip
         yield Machine(vm)
-
-
-@pytest.fixture(scope="module")
-def machine(image: Image) -> Iterator[Machine]:
-    """Start the machine of most tests here."""
-    with started(image.disk, MACHINE) as machine:
-        yield machine
 
 
 def test_nothing_is_done_for_a_node_without_such_settings(machine: Machine) -> None:
@@ -238,7 +215,7 @@ def test_a_machine_reconciles_itself_once(machine: Machine) -> None:
     machine.stage({"boot": {
         "reboot-to-reconcile": True, "kernel-parameters": {"log_buf_len": ["2M"]},
     }})  # fmt: skip
-    machine.send("POST", "/tx/commit?tx=t")
+    machine.api.send("POST", f"/tx/commit?tx={node.TX}")
     machine.resets.clear()
     start = machine.restart()
     # The unit that looks may be there before the restart, or not.
@@ -276,45 +253,3 @@ def test_parameters_that_are_unset_are_gone_after_the_next_start(machine: Machin
     assert "log_buf_len" not in start.line
     assert (start.entries, machine.conditions()) == ([], [])
     assert start.containers
-
-
-def test_with_secure_boot_it_is_told_that_they_cannot_be(image: Image, tmp_path: Path) -> None:
-    """The firmware that enrolled the image's keys: nothing is written, and why is said."""
-    keysets.make(tmp_path / "keys")
-    disk = images.signed_disk(image, tmp_path / "disk.raw", keys=keysets.load(tmp_path / "keys"))
-    spec = msgspec.structs.replace(MACHINE, boot=Firmware(secure_boot=True))
-
-    with started(disk, spec) as secure:
-        secure.next_start()
-        told = impossible(secure)
-
-    assert told == (
-        "Secure Boot is on, and the command line is part of what the image's key has signed"
-    )
-
-
-def test_without_a_boot_loader_it_is_told_that_they_cannot_be(image: Image) -> None:
-    """As on a microVM: the kernel was started by somebody else."""
-    kernel = DirectKernel(
-        kernel=image.path("kernel"), initrd=image.path("initrd"), command_line=image.command_line()
-    )
-
-    with started(image.disk, msgspec.structs.replace(MACHINE, boot=kernel)) as direct:
-        direct.next_start()
-        told = impossible(direct)
-
-    assert told == "this machine's kernel was not started by the boot loader of its disk"
-
-
-def impossible(machine: Machine) -> str:
-    """Set a parameter where none can be set; return the reason that is given."""
-    machine.stage({"boot": {"kernel-parameters": {"log_buf_len": ["1M"]}}})
-    result = machine.commit()["boot"]
-
-    assert result.status == "failed"
-    assert machine.conditions() == [boot.IMPOSSIBLE]
-    start = "boot parameters cannot take effect: "
-    end = "\n  hint: Give them in the variant, kernel.command-line, or unset settings.boot."
-    assert (result.error or "").startswith(start)
-    assert (result.error or "").endswith(end)
-    return (result.error or "").removeprefix(start).removesuffix(end)

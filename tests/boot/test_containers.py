@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-import msgspec
 import pytest
 
 from bulkhead.build import oci
-from bulkhead.client.connection import Conflict, Connection, Missing
+from bulkhead.client.connection import Conflict, Missing
 from bulkhead.client.containers import Containers, read_file
 from bulkhead.client.exec import Attachment
 from bulkhead.lib.dirs import cache_dir
@@ -33,21 +32,21 @@ from bulkhead.model.containers import (
     Volume,
 )
 from bulkhead.model.errors import BulkheadError, RemoteError, UserError
+from bulkhead.model.settings.keys import Settings
 from bulkhead.testing.vm import VM
 from tests.support import containers as archives
-from tests.support import images, programs
+from tests.support import images, node, programs
 
 pytestmark = pytest.mark.timeout(600)
 
-TOKEN = "0123456789abcdef" * 4
 # More locked memory than containerd itself has; no pings for ordinary users.
-SETTINGS = {
+SETTINGS: Settings = {
     "oci-defaults": {
         "resource-limits": {"max-locked-memory": {"soft-limit": 1048576, "hard-limit": "unlimited"}}
     },
     "container-runtime": {"enable-unprivileged-icmp": False},
 }
-CHANNEL, API, WEB = 7433, 7434, 8080
+CHANNEL, WEB = 7433, 8080
 BUSYBOX = "bulkhead/busybox"
 
 
@@ -65,25 +64,22 @@ def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VM]:
     with VM(
         image=image.disk,
         disk_size=images.DISK_SIZE,
-        forwards=(CHANNEL, API, WEB),
-        credentials={"bulkhead.channel-token": TOKEN.encode()},
+        forwards=(CHANNEL, node.PORT, WEB),
+        credentials=node.CREDENTIALS,
     ) as machine:
         machine.wait_until_ready()
         set_settings(machine, SETTINGS)
         yield machine
 
 
-def set_settings(vm: VM, settings: object) -> None:
+def set_settings(vm: VM, settings: Settings) -> None:
     """Commit and apply settings."""
-    node = Connection(Channel(host="127.0.0.1", port=vm.port(API), token=TOKEN))
-    requests = (("PATCH", "/settings?tx=t", settings), ("POST", "/tx/commit_and_apply?tx=t", None))
-    for method, path, body in requests:
-        raw = None if body is None else msgspec.json.encode(body)
-        with node.open(method, path, body=raw, timeout_s=120) as response:
-            response.read()
+    api = node.reach(vm)
+    api.set(node.TX, settings)
+    assert all(result.status == "done" for result in node.commit(api).values())
 
 
-def reach(vm: VM, *, token: str | None = TOKEN) -> Containers:
+def reach(vm: VM, *, token: str | None = node.TOKEN) -> Containers:
     """Return the machine's containers."""
     return Containers(Channel(host="127.0.0.1", port=vm.port(CHANNEL), token=token))
 
@@ -116,17 +112,17 @@ def run(there: Containers, name: str, *command: str, user: str | None = None) ->
     return code, b"".join(written).decode()
 
 
-def page(vm: VM) -> bytes:
+def page(vm: VM, *, timeout_s: float = 30) -> bytes:
     """Ask for the demo's page, from the workstation."""
     url = f"http://127.0.0.1:{vm.port(WEB)}/"
-    with urllib.request.urlopen(url, timeout=30) as response:
+    with urllib.request.urlopen(url, timeout=timeout_s) as response:
         body: bytes = response.read()
         return body
 
 
 def test_nobody_gets_in_without_the_secret(vm: VM) -> None:
     """Each request on the channel is refused without it, with a wrong one, and for WebSockets."""
-    for token in (None, "", "0" * 64, TOKEN[:-1]):
+    for token in (None, "", "0" * 64, node.TOKEN[:-1]):
         with pytest.raises(RemoteError, match="the token is missing or wrong"):
             reach(vm, token=token).list_containers()
         with pytest.raises(RemoteError, match="refused with status 403"):
@@ -367,7 +363,7 @@ def test_everything_that_should_run_does_after_a_restart(vm: VM, there: Containe
     again.remove("box", force=True)
     again.remove("demo", force=True)
     with pytest.raises(OSError, match=r"reset|refused|timed out|closed"):
-        page(vm)
+        page(vm, timeout_s=5)
 
 
 def wait_for_page(vm: VM) -> None:

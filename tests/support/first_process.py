@@ -49,6 +49,11 @@ class FirstProcess:
         self.calls: list[str] = []
         """What was asked for that changes something."""
         self.deaf = False
+        self.silent = False
+        """It reads and says nothing."""
+        self.busy = False
+        """It reads the first message with the end of the authentication, as systemd does when it
+        comes late, and looks at it only when more comes."""
         self.greeted = 0
         """Connections that asked for a name, as on a bus."""
         self._jobs = 0
@@ -83,18 +88,24 @@ class FirstProcess:
                 connection.sendall(b"OK 0123456789abcdef0123456789abcdef\r\n")
                 line = b""
         parser = jeepney.Parser()
+        if self.busy:
+            parser.add_data(connection.recv(65536))
         while data := connection.recv(65536):
             parser.add_data(data)
             while (message := parser.get_next_message()) is not None:
                 if self.deaf:
                     return
+                if self.silent:
+                    continue
                 for number, answer in enumerate(self._answers(message), 1):
                     connection.sendall(answer.serialise(serial=number))
 
     def _answers(self, message: Message) -> Iterator[Message]:
         fields = message.header.fields
         member = fields[HeaderFields.member]
-        if member == "Hello":
+        if member == "Ping":
+            yield jeepney.new_method_return(message)
+        elif member == "Hello":
             self.greeted += 1
             yield jeepney.new_method_return(message, "s", (":1.7",))
         elif member == "LoadUnit":

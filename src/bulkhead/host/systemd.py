@@ -20,8 +20,9 @@ from jeepney.io.blocking import prep_socket
 from bulkhead.model.errors import HostError
 
 REPLY_S = 90.0
-"""A call is answered at once, but not while systemd reads all units again, which on an emulated
-machine with much to do has taken longer than the 25 s that D-Bus libraries wait."""
+"""A call is answered at once, but not while systemd reads all units again."""
+NUDGE_S = 0.2
+"""How long the first answer is waited for before something more is sent."""
 JOB_S = 180.0
 """Longer than any unit of the image may take to start."""
 
@@ -34,6 +35,9 @@ _MANAGER = jeepney.DBusAddress(
 )
 _BUS = jeepney.DBusAddress(
     "/org/freedesktop/DBus", bus_name="org.freedesktop.DBus", interface="org.freedesktop.DBus"
+)
+_PEER = jeepney.DBusAddress(
+    "/", bus_name="org.freedesktop.systemd1", interface="org.freedesktop.DBus.Peer"
 )
 _METHODS = {
     "restart": "RestartUnit",
@@ -98,8 +102,7 @@ class Systemd:
         self._serial = 0
         self._ended: dict[str, str] = {}
         """Results of jobs by object path; some end before their path is known."""
-        if bus:
-            self._greet()
+        self._greet(bus=bus)
 
     def __enter__(self) -> Systemd:
         return self
@@ -107,11 +110,24 @@ class Systemd:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def _greet(self) -> None:
-        """Ask for a name on the bus, without which it passes nothing on."""
-        hello = jeepney.new_method_call(_BUS, "Hello")
+    def _greet(self, *, bus: bool) -> None:
+        """Say hello: to the bus for a name, without which it passes nothing on; to systemd until it hears.
+
+        When systemd has much to do, it reads the first message together with the
+        last word of the authentication, leaves it in its buffer, and looks at it
+        only when more comes (compare systemd's issue 17425). Without more it
+        would never answer, although it is well.
+        """
         try:
-            self._exchange(hello, timeout_s=REPLY_S)
+            if bus:
+                self._exchange(jeepney.new_method_call(_BUS, "Hello"), timeout_s=REPLY_S)
+                return
+            first = self._send(jeepney.new_method_call(_PEER, "Ping"))
+            deadline = time.monotonic() + REPLY_S
+            while not self._answered(first, min(deadline, time.monotonic() + NUDGE_S)):
+                if time.monotonic() > deadline:
+                    raise HostError("systemd does not answer", where=str(self._path))
+                self._send(jeepney.new_method_call(_PEER, "Ping"))
         except HostError:
             self._socket.close()
             raise
@@ -182,22 +198,38 @@ class Systemd:
         return self._exchange(message, timeout_s=timeout_s)
 
     def _exchange(self, message: jeepney.Message, *, timeout_s: float) -> tuple[object, ...]:
-        self._serial += 1
-        deadline = time.monotonic() + timeout_s
-        try:
-            self._socket.sendall(message.serialise(serial=self._serial))
-            while True:
-                answer = self._receive(deadline)
-                fields = answer.header.fields
-                if fields.get(jeepney.HeaderFields.reply_serial) == self._serial:
-                    break
-        except (OSError, ValueError) as error:
-            raise HostError(f"systemd does not answer: {error}", where=str(self._path)) from error
+        serial = self._send(message)
+        answer = self._answered(serial, time.monotonic() + timeout_s)
+        if answer is None:
+            raise HostError("systemd does not answer in time", where=str(self._path))
         if answer.header.message_type is jeepney.MessageType.error:
+            fields = answer.header.fields
             name = str(fields.get(jeepney.HeaderFields.error_name, "")).rpartition(".")[2]
             said = str(answer.body[0]) if answer.body else name
             raise _NotLoaded(said) if name == "NoSuchUnit" else HostError(said)
         return tuple(answer.body)
+
+    def _send(self, message: jeepney.Message) -> int:
+        """Send a message; return its number."""
+        self._serial += 1
+        try:
+            self._socket.settimeout(REPLY_S)
+            self._socket.sendall(message.serialise(serial=self._serial))
+        except OSError as error:
+            raise HostError(f"systemd does not listen: {error}", where=str(self._path)) from error
+        return self._serial
+
+    def _answered(self, serial: int, deadline: float) -> jeepney.Message | None:
+        """Wait for the answer to a message; None if the time is over."""
+        try:
+            while True:
+                answer = self._receive(deadline)
+                if answer.header.fields.get(jeepney.HeaderFields.reply_serial) == serial:
+                    return answer
+        except TimeoutError:
+            return None
+        except (OSError, ValueError) as error:
+            raise HostError(f"systemd does not answer: {error}", where=str(self._path)) from error
 
     def _wait(self, job: str) -> str:
         deadline = time.monotonic() + JOB_S

@@ -120,6 +120,27 @@ def test_a_first_process_that_hangs_up_is_an_error(systemd: FirstProcess) -> Non
         act(systemd)
 
 
+def test_a_busy_first_process_hears_in_the_end(systemd: FirstProcess) -> None:
+    """What it has read without looking at it is not lost, and is done once."""
+    systemd.busy = True
+    systemd.units[NAME] = FakeUnit()
+
+    assert act(systemd) == "active"
+    assert systemd.calls == [f"TryRestartUnit {NAME}"]
+
+
+def test_a_silent_first_process_is_given_up(
+    systemd: FirstProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked again for a while, and not for ever."""
+    monkeypatch.setattr(module, "NUDGE_S", 0.01)
+    monkeypatch.setattr(module, "REPLY_S", 0.1)
+    systemd.silent = True
+
+    with pytest.raises(HostError, match="systemd does not answer"):
+        Systemd(systemd.path)
+
+
 def test_nobody_there_is_an_error(tmp_path: Path) -> None:
     """The message names the socket."""
     with pytest.raises(HostError, match=r"cannot talk to systemd: .*No such file"):
