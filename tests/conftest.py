@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import zlib
 from collections.abc import Generator
 
 import pytest
@@ -25,17 +23,12 @@ def pytest_configure(config: pytest.Config) -> None:
 class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
     """Gives whole files to the processes that run tests (`-n`), so that what a file's tests share is made once.
 
-    Files that start machines come one after another: an emulated machine
-    takes two processors or more.
+    The boot lane stays in one process: an emulated machine takes two processors.
     """
-
-    _machines = max(1, (os.cpu_count() or 1) // 4)
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        if not file.startswith("tests/boot/"):
-            return file
-        return f"machines {zlib.crc32(file.encode()) % self._machines}"
+        return "boot" if file.startswith("tests/boot/") else file
 
 
 @pytest.hookimpl(optionalhook=True)

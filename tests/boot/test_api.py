@@ -15,13 +15,12 @@ from bulkhead.lib.dirs import repository_root
 from bulkhead.machine.files import REPORT_PORT
 from bulkhead.testing.vm import VM
 from tests.support import images
+from tests.support.node import PORT, TOKEN
 
 pytestmark = pytest.mark.timeout(900)
 
 PROBE = Path(__file__).parent / "probe"
 GUEST = repository_root() / "tests" / "data" / "api_guest.py"
-TOKEN = "0123456789abcdef" * 4
-PORT = 7434
 USERS = {
     "root": "",
     "api": "User=nobody\nGroup=nogroup\nSupplementaryGroups=api\n",

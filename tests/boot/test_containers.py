@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import pytest
 
 from bulkhead.build import oci
@@ -48,6 +49,10 @@ SETTINGS: Settings = {
 }
 CHANNEL, WEB = 7433, 8080
 BUSYBOX = "bulkhead/busybox"
+# As a container with 64 MiB and 40 processes has them.
+GROUP_LIMITS = {
+    "memory.max": "67108864\n", "pids.max": "40\n", "cgroup.max.descendants": "1000\n",
+}  # fmt: skip
 
 
 class Convert(Protocol):
@@ -232,21 +237,30 @@ def test_settings_count_for_containers(there: Containers, box: Container) -> Non
 def test_a_container_may_be_given_its_control_group(
     vm: VM, there: Containers, box: Container
 ) -> None:
-    """It makes groups of its own in it, and stays within the limits that it was given."""
+    """It makes groups of its own in it, and stays within the limits that it was given; one with
+    the machine's users is given nothing.
+    """
     group = "cd /sys/fs/cgroup; mkdir mine; echo $$ > mine/cgroup.procs; cat /proc/self/cgroup"
-    limits = Limits(memory=64 << 20, processes=40)
+    request = RunRequest(
+        image=BUSYBOX, name="grouped", limits=Limits(memory=64 << 20, processes=40)
+    )
     set_settings(vm, {"container-runtime": {"cgroup-writable": True}})
-    there.run(RunRequest(image=BUSYBOX, name="grouped", limits=limits))
-    set_settings(vm, {"container-runtime": {"cgroup-writable": False}})
+    try:
+        there.run(request)
+        there.run(msgspec.structs.replace(request, name="plain", userns="host"))
 
-    assert run(there, "grouped", "sh", "-ec", group) == (0, "0::/mine\n")
-    for limit in ("memory.max", "pids.max", "mine/../memory.max"):
-        lifted, _ = run(there, "grouped", "sh", "-c", f"echo max > /sys/fs/cgroup/{limit}")
-        assert lifted != 0
-    assert run(there, "grouped", "cat", "/sys/fs/cgroup/pids.max") == (0, "40\n")
-    refused, _ = run(there, "box", "sh", "-ec", group)
-    assert refused != 0
-    there.remove("grouped", force=True)
+        assert run(there, "grouped", "sh", "-ec", group) == (0, "0::/mine\n")
+        for limit, value in GROUP_LIMITS.items():
+            code, said = run(there, "grouped", "sh", "-c", f"echo max > /sys/fs/cgroup/{limit}")
+            assert (code, "ermission denied" in said) == (1, True), said
+            assert run(there, "grouped", "cat", f"/sys/fs/cgroup/{limit}") == (0, value)
+        for other in ("box", "plain"):
+            code, said = run(there, other, "sh", "-ec", group)
+            assert (code, "Read-only file system" in said) == (1, True), said
+    finally:
+        for name in ("grouped", "plain"):
+            there.remove(name, force=True)
+        set_settings(vm, {"container-runtime": {"cgroup-writable": False}})
 
 
 def test_only_root_makes_user_namespaces(there: Containers, box: Container) -> None:
@@ -362,6 +376,7 @@ def test_everything_that_should_run_does_after_a_restart(vm: VM, there: Containe
     assert run(again, "box", "cat", "/kept/file") == (0, "kept\n")
     again.remove("box", force=True)
     again.remove("demo", force=True)
+    assert "demo" not in {container.name for container in again.list_containers()}
     with pytest.raises(OSError, match=r"reset|refused|timed out|closed"):
         page(vm, timeout_s=5)
 

@@ -81,7 +81,7 @@ def test_the_first_start_enrols_the_keys_and_the_second_is_secure(enrolled: Enro
 
 
 def test_boot_parameters_are_refused_with_the_reason(enrolled: Enrolled) -> None:
-    """They would not be signed; nothing is written, and the node says so."""
+    """They would not be signed, and the node says so."""
     assert enrolled.no_parameters == (
         "Secure Boot is on, and the command line is part of what the image's key has signed"
     )

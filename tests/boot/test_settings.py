@@ -25,13 +25,12 @@ from bulkhead.model.errors import BulkheadError, RemoteError
 from bulkhead.model.history import Commit
 from bulkhead.testing.vm import VM
 from tests.support import images
+from tests.support.node import CREDENTIALS, PORT, TOKEN
 from tests.support.web import eventually, web
 
 pytestmark = pytest.mark.timeout(900)
 
 PROBE = Path(__file__).parent / "probe"
-PORT = 7434
-TOKEN = "0123456789abcdef" * 4
 # The first event need not be waited for two minutes.
 SOONER = "systemd.unit-dropin.bulkhead-metrics-first.timer~sooner"
 
@@ -79,7 +78,7 @@ def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VM]:
     image = images.build(tmp_path_factory.mktemp("probe"), str(PROBE))
     with VM(
         image.disk, disk_size=images.DISK_SIZE, forwards=(PORT,),
-        credentials={"bulkhead.channel-token": TOKEN.encode(), SOONER: b"[Timer]\nOnActiveSec=2s\n"},
+        credentials={**CREDENTIALS, SOONER: b"[Timer]\nOnActiveSec=2s\n"},
         units={"watch.service": unit()},
     ) as machine:  # fmt: skip
         machine.wait_until_ready()
@@ -184,7 +183,7 @@ def test_a_restart_keeps_the_settings_in_force(vm: VM, node: Node) -> None:
     assert vm.wait_for_end(timeout_s=300) == 0
 
     vm.start()
-    vm.wait_until_ready()
+    assert vm.wait_until_ready()["NFailedUnits"] == "0"
 
     machine_says(vm, "one", "node-one", "11")
     live = node.settings()
@@ -219,7 +218,7 @@ def test_a_power_cut_during_commits_leaves_a_committed_state(vm: VM, node: Node)
     writer.join()
     assert len(answered) >= 8
     vm.start()
-    vm.wait_until_ready()
+    assert vm.wait_until_ready()["NFailedUnits"] == "0"
 
     live = node.settings()
     history = node.history()

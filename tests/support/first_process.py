@@ -51,6 +51,7 @@ class FirstProcess:
         self.deaf = False
         self.silent = False
         """It reads and says nothing."""
+        self.pings = 0
         self.busy = False
         """It reads the first message with the end of the authentication, as systemd does when it
         comes late, and looks at it only when more comes."""
@@ -95,6 +96,7 @@ class FirstProcess:
             while (message := parser.get_next_message()) is not None:
                 if self.deaf:
                     return
+                self.pings += message.header.fields[HeaderFields.member] == "Ping"
                 if self.silent:
                     continue
                 for number, answer in enumerate(self._answers(message), 1):

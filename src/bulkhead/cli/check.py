@@ -17,9 +17,9 @@ from bulkhead.lib.run import run
 
 SOURCES = ("src", "tests", "bench", "bulkhead")
 
-PROCESSES = min(os.cpu_count() or 1, 8)
-DISTRIBUTED = ("-n", str(PROCESSES))
-"""How pytest runs tests in several processes; `tests/conftest.py` says which stay together."""
+DISTRIBUTED = ("-n", str(min(os.cpu_count() or 1, 8)))
+"""How pytest runs tests in several processes; `tests/conftest.py` says which stay together. Each of
+them collects all tests first, so more than eight gain nothing."""
 
 # Started in this order, as many at once as there are processors: the longest first.
 CHECKS: dict[str, tuple[str, ...]] = {

@@ -84,7 +84,7 @@ def show_problem(result: ApplyResult) -> None:
     if result.error:
         click.echo(f"nothing takes effect: {result.error}", err=True)
     for note in result.notes:
-        click.echo(f"note: {note}", err=True)
+        click.echo(f"note: {value(note)}", err=True)
     for service in result.services:
         if service.note:
             click.echo(f"note: {service.name}: {service.note}", err=True)

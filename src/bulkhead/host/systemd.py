@@ -22,7 +22,7 @@ from bulkhead.model.errors import HostError
 REPLY_S = 90.0
 """A call is answered at once, but not while systemd reads all units again."""
 NUDGE_S = 0.2
-"""How long the first answer is waited for before something more is sent."""
+"""How long the first answer is waited for before something more is sent; then twice as long, and so on."""
 JOB_S = 180.0
 """Longer than any unit of the image may take to start."""
 
@@ -114,23 +114,28 @@ class Systemd:
         """Say hello: to the bus for a name, without which it passes nothing on; to systemd until it hears.
 
         When systemd has much to do, it reads the first message together with the
-        last word of the authentication, leaves it in its buffer, and looks at it
-        only when more comes (compare systemd's issue 17425). Without more it
-        would never answer, although it is well.
+        last word of the authentication. It stays in its buffer, and is looked at
+        only when the socket has more. Without more systemd would never answer,
+        although it is well.
         """
         try:
             if bus:
                 self._exchange(jeepney.new_method_call(_BUS, "Hello"), timeout_s=REPLY_S)
-                return
-            first = self._send(jeepney.new_method_call(_PEER, "Ping"))
-            deadline = time.monotonic() + REPLY_S
-            while not self._answered(first, min(deadline, time.monotonic() + NUDGE_S)):
-                if time.monotonic() > deadline:
-                    raise HostError("systemd does not answer", where=str(self._path))
-                self._send(jeepney.new_method_call(_PEER, "Ping"))
+            else:
+                self._ping(time.monotonic() + REPLY_S)
         except HostError:
             self._socket.close()
             raise
+
+    def _ping(self, deadline: float) -> None:
+        ping = jeepney.new_method_call(_PEER, "Ping")
+        first = self._send(ping, deadline)
+        pause_s = NUDGE_S
+        while self._answered(first, min(deadline, time.monotonic() + pause_s)) is None:
+            if time.monotonic() >= deadline:
+                raise self._silence()
+            self._send(ping, deadline)
+            pause_s *= 2
 
     def reload(self) -> None:
         """Read all unit files again.
@@ -198,10 +203,10 @@ class Systemd:
         return self._exchange(message, timeout_s=timeout_s)
 
     def _exchange(self, message: jeepney.Message, *, timeout_s: float) -> tuple[object, ...]:
-        serial = self._send(message)
-        answer = self._answered(serial, time.monotonic() + timeout_s)
+        deadline = time.monotonic() + timeout_s
+        answer = self._answered(self._send(message, deadline), deadline)
         if answer is None:
-            raise HostError("systemd does not answer in time", where=str(self._path))
+            raise self._silence()
         if answer.header.message_type is jeepney.MessageType.error:
             fields = answer.header.fields
             name = str(fields.get(jeepney.HeaderFields.error_name, "")).rpartition(".")[2]
@@ -209,14 +214,17 @@ class Systemd:
             raise _NotLoaded(said) if name == "NoSuchUnit" else HostError(said)
         return tuple(answer.body)
 
-    def _send(self, message: jeepney.Message) -> int:
+    def _silence(self, why: object = "it says nothing") -> HostError:
+        return HostError(f"systemd does not answer: {why}", where=str(self._path))
+
+    def _send(self, message: jeepney.Message, deadline: float) -> int:
         """Send a message; return its number."""
         self._serial += 1
         try:
-            self._socket.settimeout(REPLY_S)
+            self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
             self._socket.sendall(message.serialise(serial=self._serial))
         except OSError as error:
-            raise HostError(f"systemd does not listen: {error}", where=str(self._path)) from error
+            raise self._silence(error) from error
         return self._serial
 
     def _answered(self, serial: int, deadline: float) -> jeepney.Message | None:
@@ -229,7 +237,7 @@ class Systemd:
         except TimeoutError:
             return None
         except (OSError, ValueError) as error:
-            raise HostError(f"systemd does not answer: {error}", where=str(self._path)) from error
+            raise self._silence(error) from error
 
     def _wait(self, job: str) -> str:
         deadline = time.monotonic() + JOB_S
@@ -239,7 +247,7 @@ class Systemd:
         except TimeoutError:
             return "timeout"
         except (OSError, ValueError) as error:
-            raise HostError(f"systemd does not answer: {error}", where=str(self._path)) from error
+            raise self._silence(error) from error
         return self._ended.pop(job)
 
     def _receive(self, deadline: float) -> jeepney.Message:
@@ -247,7 +255,7 @@ class Systemd:
         while (message := self._parser.get_next_message()) is None:
             left = deadline - time.monotonic()
             if left <= 0:
-                raise TimeoutError("no answer in time")
+                raise TimeoutError
             self._socket.settimeout(left)
             data = self._socket.recv(65536)
             if not data:

@@ -28,8 +28,6 @@ class RuntimeDefaults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     cap_drop: tuple[str, ...] = ()
     limits: dict[str, Limit] = {}
     """By name, as `RLIMIT_NOFILE`."""
-    log_line_bytes: int | None = None
-    """Longer lines of a container's output are split; no bound without it."""
     unprivileged_ports: bool = True
     """Every user in a container may listen on ports below 1024 of its own network."""
     unprivileged_icmp: bool = True

@@ -14,7 +14,8 @@ from bulkhead.render.text import HEAD
 PATH = f"{FOLDER}/{DEFAULTS}"
 CONTAINERD = "/etc/containerd/conf.d/60-settings.toml"
 UNLIMITED = 2**64 - 1
-_NOT_IN_1_7 = {
+_WITHOUT_EFFECT = {
+    "max-container-log-line-size": "for Kubernetes; other containers' output is kept as it comes",
     "max-concurrent-unpacks": "containerd 1.7 unpacks the layers of an image one after another, "
     "so no limit is ever reached",
     "concurrent-download-chunk-size": "containerd 1.7 fetches each layer in one piece",
@@ -47,9 +48,6 @@ def render_defaults(settings: Settings) -> tuple[File, ...]:
         cap_add=tuple(_capability(name) for name, on in sorted(capabilities.items()) if on),
         cap_drop=tuple(_capability(name) for name, on in sorted(capabilities.items()) if not on),
         limits={_limit_name(name): _limit(limit, name) for name, limit in sorted(limits.items())},
-        log_line_bytes=_positive(
-            read.get(settings, "container-runtime.max-container-log-line-size", int)
-        ),
         unprivileged_ports=ports is not False,
         unprivileged_icmp=icmp is not False,
         writable_cgroup=cgroup is True,
@@ -70,10 +68,10 @@ def render_containerd(settings: Settings) -> tuple[File, ...]:
 
 
 def containerd_notes(settings: Settings) -> tuple[str, ...]:
-    """Return what containerd 1.7 cannot do."""
+    """Return which settings change nothing, and why."""
     return tuple(
         f"settings.container-runtime.{key}: {why}"
-        for key, why in _NOT_IN_1_7.items()
+        for key, why in _WITHOUT_EFFECT.items()
         if read.get(settings, f"container-runtime.{key}", object) is not None
     )
 
@@ -104,10 +102,6 @@ def _number(value: int | str, where: str) -> int:
     if isinstance(value, int) and 0 <= value <= UNLIMITED:
         return value
     raise RenderError(f"{value!r} is neither a number nor unlimited", where=where)
-
-
-def _positive(value: int | None) -> int | None:
-    return value if value is not None and value > 0 else None
 
 
 DEFAULTS_SERVICE = Service(

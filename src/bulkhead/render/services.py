@@ -75,6 +75,10 @@ def render(settings: Settings, services: Sequence[Service] = SERVICES) -> tuple[
     return tuple(found[path] for path in sorted(found))
 
 
+MOST_NOTES = 20
+"""On settings that nothing reads."""
+
+
 def notes(
     settings: Settings, concerned: Iterable[Service], unread: Iterable[tuple[str, ...]] = ()
 ) -> tuple[str, ...]:
@@ -85,11 +89,12 @@ def notes(
         concerned: services that were asked for.
         unread: settings that were asked for and that no service reads.
     """
-    said = [note for service in concerned for note in service.notes(settings)]
     known = keys.flatten(settings)
-    for asked in unread:
-        if any(key[: len(asked)] == asked for key in known):
-            said.append(f"{keys.format(asked)}: nothing in this image reads it")
+    idle = [asked for asked in unread if any(key[: len(asked)] == asked for key in known)]
+    said = [note for service in concerned for note in service.notes(settings)]
+    said += [f"{keys.format(key)}: nothing in this image reads it" for key in idle[:MOST_NOTES]]
+    if len(idle) > MOST_NOTES:
+        said.append(f"nor {len(idle) - MOST_NOTES} settings more")
     return tuple(said)
 
 

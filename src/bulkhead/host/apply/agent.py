@@ -136,7 +136,7 @@ class Agent:
         return tuple(service for service in self._known if service.name in names)
 
     def _unread(self, keys: tuple[str, ...] | None) -> list[Key]:
-        """Return the keys that no service reads."""
+        """Return the keys that no service reads; of those that were named."""
         return [key for key in map(parse, keys or ()) if not services.affected([key], self._known)]
 
     def _shown(self, planned: Plan, live: Settings, *, diffs: bool) -> tuple[FileChange, ...]:

@@ -28,6 +28,9 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _OOM_SCORE = 100
 _CPU_PERIOD_US = 100_000
 
+# The kernel has 65535 groups with a memory limit for all of the machine.
+_GROUP_LIMITS = {"cgroup.max.descendants": "1000", "cgroup.max.depth": "16"}
+
 _MASKED = (
     "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys",
     "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi", "/proc/timer_list",
@@ -189,7 +192,7 @@ def build(
     granted = capabilities.choose(add=request.cap_add, drop=request.cap_drop, default=base)
     hostname = request.hostname or name
     # Only with users of its own: the machine's root could lift the container's limits.
-    group_of = own if own and defaults.writable_cgroup else None
+    cgroup_owner = own if own and defaults.writable_cgroup else None
     made = process(
         argv=command(request, image),
         env=environment(image, request.env, hostname=hostname),
@@ -204,7 +207,7 @@ def build(
         "root": {"path": str(own.root) if own else "rootfs", "readonly": request.read_only},
         "hostname": hostname,
         "mounts": [
-            *_system_mounts(cgroup="rw" if group_of else "ro"),
+            *_system_mounts(cgroup="rw" if cgroup_owner else "ro"),
             *(_scratch_mounts() if request.read_only else ()),
             *(_bind(bind, own) for bind in binds),
         ],
@@ -215,13 +218,13 @@ def build(
                 {"type": "network", "path": str(network)},
                 *([{"type": "user", "path": str(own.pin)}] if own else ()),
             ],
-            "resources": resources(request.limits),
+            "resources": resources(request.limits, groups=cgroup_owner is not None),
             "seccomp": seccomp.profile(granted, machine=os.uname().machine),
             "maskedPaths": list(_MASKED),
             "readonlyPaths": list(_READ_ONLY),
             "sysctl": _sysctls(defaults, own),
             # The namespace has its numbers already: crun gives the control group to its root.
-            **(_mappings(group_of) if group_of else {}),
+            **(_mappings(cgroup_owner) if cgroup_owner else {}),
         },
     }
 
@@ -237,14 +240,16 @@ def _sysctls(defaults: RuntimeDefaults, own: Own | None) -> Json:
     return made
 
 
-def resources(limits: Limits) -> Json:
-    """Return the cgroup limits."""
+def resources(limits: Limits, *, groups: bool = False) -> Json:
+    """Return the cgroup limits; `groups`: the container may make groups of its own."""
     made: Json = {"devices": list(_DEVICES), "pids": {"limit": limits.processes}}
     if limits.memory is not None:
         # Swap counts memory plus swap: no swap beyond the limit.
         made["memory"] = {"limit": limits.memory, "swap": limits.memory}
     if limits.cpus is not None:
         made["cpu"] = {"period": _CPU_PERIOD_US, "quota": round(limits.cpus * _CPU_PERIOD_US)}
+    if groups:
+        made["unified"] = dict(_GROUP_LIMITS)
     return made
 
 

@@ -14,7 +14,7 @@ class ContainerRuntime(Table, frozen=True):
     """containerd."""
 
     max_container_log_line_size: Annotated[int, whole(-1, 2**31 - 1)] | None = None
-    """Longest line of a container's log in bytes; -1 is without end. For Kubernetes."""
+    """Longest line of a container's log in bytes; -1 is without end. For Kubernetes only."""
     max_concurrent_downloads: Count | None = None
     """Layers of one image that are fetched at the same time."""
     max_concurrent_unpacks: Count | None = None

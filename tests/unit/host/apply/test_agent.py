@@ -272,7 +272,7 @@ def test_what_a_setting_cannot_do_here_is_said(node: Node) -> None:
 
     assert done.ok
     assert done.notes == planned.notes == (
-        "settings.ntp.options: systemd-timesyncd has no iburst",
+        "settings.ntp.options: systemd-timesyncd has no 'iburst'",
         "settings.container-runtime.max-concurrent-unpacks: containerd 1.7 unpacks the layers of "
         "an image one after another, so no limit is ever reached",
         "settings.updates.targets-base-url: nothing in this image reads it",

@@ -99,15 +99,16 @@ def test_a_client_that_goes_away_disturbs_nobody(node: Node, path: Path) -> None
     assert json.loads((node.places.state / "result.json").read_bytes())["ok"] is True
 
 
-def test_an_answer_that_is_too_long_loses_its_differences() -> None:
-    """The rest of it is what matters."""
+def test_an_answer_that_is_too_long_loses_its_differences_and_notes() -> None:
+    """How it went is what matters."""
     change = FileChange(path="/etc/motd", change="write", diff="x" * MESSAGE_LIMIT)
 
-    answer = program.fitting(ApplyResult(ok=True, files=(change,)))
+    for notes in ((), ("n" * MESSAGE_LIMIT,)):
+        answer = program.fitting(ApplyResult(ok=True, files=(change,), notes=notes))
 
-    assert msgspec.json.decode(answer, type=ApplyResult).files == (
-        FileChange(path="/etc/motd", change="write"),
-    )
+        assert msgspec.json.decode(answer, type=ApplyResult) == ApplyResult(
+            ok=True, files=(FileChange(path="/etc/motd", change="write"),)
+        )
 
 
 def test_without_a_socket_it_does_not_start(

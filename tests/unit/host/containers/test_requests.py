@@ -101,6 +101,15 @@ def test_whoever_asks_is_told_what_went_wrong(tmp_path: Path) -> None:
         requests.ask(tmp_path / "none", "greet", "web")
 
 
+def test_a_program_ends_with_1_without_its_socket(caplog: pytest.LogCaptureFixture) -> None:
+    """What it would have prepared is left alone."""
+    prepared: list[object] = []
+
+    assert requests.run({}, prepare=prepared.append) == 1
+    assert prepared == []
+    assert "started without its socket" in caplog.text
+
+
 def test_descriptors_of_the_first_process_have_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that is started by hand says so, instead of serving what happens to be open."""
     with pytest.raises(Bug, match="started without its socket"):

@@ -239,10 +239,10 @@ def test_only_own_users_make_control_groups() -> None:
         read = msgspec.json.decode(msgspec.json.encode(made), type=_Spec)
         (mount,) = (mount for mount in read.mounts if mount["type"] == "cgroup")
         said = {*cast("list[str]", mount["options"]), *cast("dict[str, object]", made["linux"])}
-        return said & {"ro", "rw", "uidMappings"}
+        return (said | set(read.linux.resources)) & {"ro", "rw", "uidMappings", "unified"}
 
-    # By the numbers crun knows whose it is.
-    assert options(own=own, writable=True) == {"rw", "uidMappings"}
+    # By the numbers crun knows whose it is; and there is an end to how many groups there can be.
+    assert options(own=own, writable=True) == {"rw", "uidMappings", "unified"}
     assert options(own=own, writable=False) == {"ro"}
     assert options(own=None, writable=True) == {"ro"}
 
