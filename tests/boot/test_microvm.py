@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from pathlib import Path
 
@@ -11,6 +12,12 @@ from bulkhead.machine.spec import Accelerator, Board, DirectKernel, Disk, Machin
 from bulkhead.testing.vm import VM
 from tests.support import images, node
 from tests.support.images import Image
+
+# A microVM has no SMBIOS to hand them over in.
+CREDENTIALS = " ".join(
+    f"systemd.set_credential_binary={name}:{base64.b64encode(value).decode()}"
+    for name, value in node.CREDENTIALS.items()
+)
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -26,7 +33,7 @@ def microvm(image: Image) -> MachineSpec:
     kernel = DirectKernel(
         kernel=image.path("kernel"),
         initrd=image.path("initrd"),
-        command_line=image.manifest.command_line,
+        command_line=f"{image.manifest.command_line} {CREDENTIALS}",
     )
     return MachineSpec(
         name="test",
@@ -47,7 +54,7 @@ def test_it_starts_and_ends(image: Image) -> None:
     There is no boot loader that could be given parameters; whoever asks is told.
     """
     before = _digest(image.disk)
-    with VM(spec=microvm(image), forwards=(node.PORT,), credentials=node.CREDENTIALS) as vm:
+    with VM(spec=microvm(image), forwards=(node.PORT,)) as vm:
         ready = vm.wait_until_ready()
         why = node.why_no_boot_parameters(vm)
         clean = vm.power_off()

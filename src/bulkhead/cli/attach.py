@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 import termios
@@ -93,8 +92,9 @@ def _write(stream: int, data: bytes) -> None:
 
 
 def _size() -> tuple[int, int]:
-    columns, rows = shutil.get_terminal_size()
-    return max(columns, 1), max(rows, 1)
+    # The terminal's own: COLUMNS in the environment does not change with it.
+    columns, rows = os.get_terminal_size(0)
+    return columns or 80, rows or 24
 
 
 @contextmanager

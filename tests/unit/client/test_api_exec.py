@@ -143,8 +143,9 @@ def test_uses_the_terminal_there_is(there: Node, options: list[str], says: bytes
 
 
 @pytest.mark.slow
-def test_a_resized_terminal_is_passed_on(there: Node) -> None:
+def test_a_resized_terminal_is_passed_on(there: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows and columns at the start and after SIGWINCH; keys go to the program, Ctrl-C too."""
+    monkeypatch.setenv("COLUMNS", "33")
     ours, theirs = pty.openpty()
     resize(ours, 30, 90)
     running = there.start(
