@@ -8,7 +8,7 @@ import sys
 import termios
 import tty
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from bulkhead.client.api_exec import ApiExec
 from bulkhead.client.connection import Connection
@@ -93,8 +93,11 @@ def _write(stream: int, data: bytes) -> None:
 
 def _size() -> tuple[int, int]:
     # The terminal's own: COLUMNS in the environment does not change with it.
-    columns, rows = os.get_terminal_size(0)
-    return columns or 80, rows or 24
+    for descriptor in range(3):
+        with suppress(OSError):
+            columns, rows = os.get_terminal_size(descriptor)
+            return columns or 80, rows or 24
+    return 80, 24
 
 
 @contextmanager
