@@ -43,12 +43,6 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.verb} {self.unit}".strip()
 
 
-def _followed(settings: Settings) -> tuple[str, ...]:
-    """Nothing to say: every setting is followed as it is."""
-    del settings
-    return ()
-
-
 class Service(msgspec.Struct, frozen=True, kw_only=True):
     """Something that settings concern: what it reads and what makes it read again."""
 
@@ -62,9 +56,10 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     directory of ours alone."""
     steps: tuple[Step, ...] = ()
     """In this order."""
-    notes: Callable[[Settings], tuple[str, ...]] = _followed
+    notes: Callable[[Settings], tuple[str, ...]] = lambda settings: ()
     """What people should know of settings that are valid and that this machine's programs cannot
-    follow, one line each, beginning with the key."""
+    follow, one line each, beginning with the key. Few and short, whatever the settings are: they are
+    in every answer."""
 
 
 class ConfigurationFile(msgspec.Struct, frozen=True, kw_only=True):

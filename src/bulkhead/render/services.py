@@ -52,6 +52,9 @@ SERVICES: tuple[Service, ...] = (
     parameters.SERVICE,
 )
 
+MOST_UNREAD = 20
+"""Settings that nothing reads and that are named one by one."""
+
 CONFIGURATION_FILES: Mapping[str, ConfigurationFile] = {
     name: ConfigurationFile(path=path, service=service.name)
     for service in SERVICES
@@ -75,10 +78,6 @@ def render(settings: Settings, services: Sequence[Service] = SERVICES) -> tuple[
     return tuple(found[path] for path in sorted(found))
 
 
-MOST_NOTES = 20
-"""On settings that nothing reads."""
-
-
 def notes(
     settings: Settings, concerned: Iterable[Service], unread: Iterable[tuple[str, ...]] = ()
 ) -> tuple[str, ...]:
@@ -89,12 +88,12 @@ def notes(
         concerned: services that were asked for.
         unread: settings that were asked for and that no service reads.
     """
-    known = keys.flatten(settings)
-    idle = [asked for asked in unread if any(key[: len(asked)] == asked for key in known)]
     said = [note for service in concerned for note in service.notes(settings)]
-    said += [f"{keys.format(key)}: nothing in this image reads it" for key in idle[:MOST_NOTES]]
-    if len(idle) > MOST_NOTES:
-        said.append(f"nor {len(idle) - MOST_NOTES} settings more")
+    set_keys = {key[:length] for key in keys.flatten(settings) for length in range(len(key) + 1)}
+    idle = [key for key in unread if key in set_keys]
+    said += [f"{keys.format(key)}: nothing in this image reads it" for key in idle[:MOST_UNREAD]]
+    if len(idle) > MOST_UNREAD:
+        said.append(f"{len(idle) - MOST_UNREAD} more settings are read by nothing in this image")
     return tuple(said)
 
 

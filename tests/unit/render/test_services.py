@@ -7,7 +7,7 @@ import pytest
 from bulkhead.model.errors import Bug
 from bulkhead.model.settings.groups import GENERAL, Groups
 from bulkhead.render.service import File, Service, Settings
-from bulkhead.render.services import CONFIGURATION_FILES, SERVICES, affected, render
+from bulkhead.render.services import CONFIGURATION_FILES, SERVICES, affected, notes, render
 
 
 def nothing(settings: Settings) -> tuple[File, ...]:
@@ -42,6 +42,18 @@ TREE = (
 def test_the_nearest_key_decides(key: tuple[str, ...], names: list[str]) -> None:
     """A more exact key hides a more general one; a key above concerns all below it."""
     assert [service.name for service in affected([key], TREE)] == names
+
+
+def test_settings_that_nothing_reads_are_named_up_to_a_bound() -> None:
+    """However many there are; keys that are not set are none of them."""
+    tree: dict[str, object] = {"other": {f"k{number:02}": 1 for number in range(25)}}
+    asked = [*(("other", f"k{number:02}") for number in range(25)), ("absent",)]
+
+    said = notes(tree, (), asked)
+
+    assert said[0] == "settings.other.k00: nothing in this image reads it"
+    assert said[20:] == ("5 more settings are read by nothing in this image",)
+    assert notes(tree, (), [("other",)]) == ("settings.other: nothing in this image reads it",)
 
 
 def test_services_keep_their_order() -> None:

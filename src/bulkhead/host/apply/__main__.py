@@ -70,11 +70,11 @@ def receive(connection: socket.socket) -> bytes:
 
 
 def fitting(result: ApplyResult) -> bytes:
-    """Return the answer's bytes; without differences and notes if they would be too many."""
+    """Return the answer's bytes; without differences if they would be too many."""
     data = msgspec.json.encode(result) + b"\n"
     if len(data) > MESSAGE_LIMIT:
         short = tuple(msgspec.structs.replace(change, diff=None) for change in result.files)
-        data = msgspec.json.encode(msgspec.structs.replace(result, files=short, notes=())) + b"\n"
+        data = msgspec.json.encode(msgspec.structs.replace(result, files=short)) + b"\n"
     return data
 
 
