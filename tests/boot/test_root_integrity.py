@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bulkhead.machine.spec import Accelerator, Bus, DirectKernel, Disk, Firmware, MachineSpec
+from bulkhead.machine.spec import Accelerator, Bus, Disk, Firmware, MachineSpec
 from bulkhead.testing.vm import VM
 from tests.support import images
 from tests.support.images import Image
@@ -37,11 +37,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
 
 def direct(image: Image, *, command_line: str | None = None) -> MachineSpec:
     """Return a machine whose kernel QEMU starts, with all messages on the console."""
-    kernel = DirectKernel(
-        kernel=image.path("kernel"),
-        initrd=image.path("initrd"),
-        command_line=command_line or image.command_line(),
-    )
+    kernel = image.kernel(command_line or image.command_line())
     return msgspec.structs.replace(MACHINE, boot=kernel)
 
 
@@ -53,9 +49,7 @@ def test_starts_from_the_firmware_on_every_disk(image: Image, bus: Bus) -> None:
     )
 
     with VM(spec=spec) as vm:
-        ready = vm.wait_until_ready()
-
-    assert ready["NFailedUnits"] == "0"
+        assert vm.failed_units() == 0
 
 
 @pytest.mark.parametrize("bus", list(Bus))

@@ -77,7 +77,7 @@ def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VM]:
     """Start the probe variant with the channel's secret."""
     image = images.build(tmp_path_factory.mktemp("probe"), str(PROBE))
     with VM(
-        image.disk, disk_size=images.DISK_SIZE, forwards=(PORT,),
+        image.disk, spec=images.direct(image), disk_size=images.DISK_SIZE, forwards=(PORT,),
         credentials={**CREDENTIALS, SOONER: b"[Timer]\nOnActiveSec=2s\n"},
         units={"watch.service": unit()},
     ) as machine:  # fmt: skip
@@ -183,7 +183,7 @@ def test_a_restart_keeps_the_settings_in_force(vm: VM, node: Node) -> None:
     assert vm.wait_for_end(timeout_s=300) == 0
 
     vm.start()
-    assert vm.wait_until_ready()["NFailedUnits"] == "0"
+    assert vm.failed_units() == 0
 
     machine_says(vm, "one", "node-one", "11")
     live = node.settings()
@@ -218,7 +218,7 @@ def test_a_power_cut_during_commits_leaves_a_committed_state(vm: VM, node: Node)
     writer.join()
     assert len(answered) >= 8
     vm.start()
-    assert vm.wait_until_ready()["NFailedUnits"] == "0"
+    assert vm.failed_units() == 0
 
     live = node.settings()
     history = node.history()

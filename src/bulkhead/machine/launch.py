@@ -26,8 +26,10 @@ from bulkhead.machine.spec import Accelerator, DirectKernel, Disk, Firmware, Mac
 from bulkhead.model.arch import AMD64, Architecture
 from bulkhead.model.errors import HostError, UserError
 
-LAST_KEY = "ActiveEnterTimestampMonotonic"
+READY_KEY = "ActiveEnterTimestampMonotonic"
 """What the guest writes when containerd answers, see bulkhead-ready.service."""
+LAST_KEY = "NFailedUnits"
+"""The last that it writes by key, a moment later."""
 
 TAIL_LINES = 25
 _QMP_GRACE_S = 10.0
@@ -154,22 +156,30 @@ def wait_for_control(directory: Path, qemu_process: Process, *, timeout_s: float
             raise HostError("QEMU does not start", where=str(directory / files.ERRORS))
 
 
-def wait_until_ready(directory: Path, qemu_process: Process, *, timeout_s: float) -> dict[str, str]:
+def wait_until_ready(
+    directory: Path, qemu_process: Process, *, timeout_s: float, last: str = READY_KEY
+) -> dict[str, str]:
     """Wait until the guest says that containers can run; return what it said, by key.
+
+    Args:
+        directory: the machine's.
+        qemu_process: its QEMU.
+        timeout_s: how long to wait.
+        last: the key to wait for; LAST_KEY for all of them.
 
     Raises:
         HostError: QEMU ended, or the guest said nothing in time; has the end of the console.
     """
     descriptor = os.open(directory / files.READY_OUT, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        text = _read_until_key(directory, qemu_process, descriptor, timeout_s)
+        text = _read_until_key(directory, qemu_process, descriptor, last, timeout_s)
     finally:
         os.close(descriptor)
     lines = (line.partition("=") for line in text.splitlines())
     return {key: value.strip() for key, _, value in lines if key}
 
 
-def running_slot(directory: Path, *, timeout_s: float = 3.0) -> str | None:
+def running_slot(directory: Path, *, timeout_s: float = 6.0) -> str | None:
     """Return the slot that the guest said it runs from, or None if it does not say in time.
 
     The guest says it a moment after it is ready. What it said is taken out of the FIFO: ask once.
@@ -195,7 +205,9 @@ def running_slot(directory: Path, *, timeout_s: float = 3.0) -> str | None:
     return None
 
 
-def _read_until_key(directory: Path, qemu_process: Process, ready: int, timeout_s: float) -> str:
+def _read_until_key(
+    directory: Path, qemu_process: Process, ready: int, key: str, timeout_s: float
+) -> str:
     deadline = time.monotonic() + timeout_s
     text = ""
     try:
@@ -209,7 +221,7 @@ def _read_until_key(directory: Path, qemu_process: Process, ready: int, timeout_
         writer = os.open(directory / files.READY_OUT, os.O_WRONLY | os.O_NONBLOCK)
         selector.register(ready, selectors.EVENT_READ)
         try:
-            while not re.search(rf"^{LAST_KEY}=.*\n", text, re.MULTILINE):
+            while not re.search(rf"^{key}=.*\n", text, re.MULTILINE):
                 events = selector.select(max(0.0, deadline - time.monotonic()))
                 if not events:
                     raise HostError(
@@ -217,7 +229,7 @@ def _read_until_key(directory: Path, qemu_process: Process, ready: int, timeout_
                         + tail_of(directory),
                         where=str(directory / files.CONSOLE_LOG),
                     )
-                if any(key.fd == ready for key, _ in events):
+                if any(source.fd == ready for source, _ in events):
                     text += os.read(ready, 4096).decode(errors="replace")
                 elif not process.is_alive(qemu_process):
                     raise ended(directory)

@@ -138,12 +138,23 @@ class VM:
             raise
 
     def wait_until_ready(self, *, timeout_s: float = BOOT_LIMIT_S) -> dict[str, str]:
-        """Wait until containerd answers; return what bulkhead-ready.service says, by key.
+        """Wait until containerd answers; return what bulkhead-ready.service says of it, by key.
 
         Raises:
             HostError: the machine ended or said nothing in time.
         """
         return launch.wait_until_ready(self.directory, self.process, timeout_s=timeout_s)
+
+    def failed_units(self) -> int:
+        """Wait until containerd answers and all was said; return how many units had failed.
+
+        Raises:
+            HostError: the machine ended or said nothing in time.
+        """
+        said = launch.wait_until_ready(
+            self.directory, self.process, timeout_s=BOOT_LIMIT_S, last=launch.LAST_KEY
+        )
+        return int(said[launch.LAST_KEY])
 
     def wait_for_line(self, pattern: str, *, timeout_s: float = BOOT_LIMIT_S) -> re.Match[str]:
         """Wait for a whole line on the console in which `pattern` is found; return the match.
