@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -15,7 +16,10 @@ settings.register_profile("quick", settings.get_profile("busy"), max_examples=15
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Load the usual profile unless `--hypothesis-profile` names one."""
+    """Load the usual profile unless `--hypothesis-profile` names one; take Ctrl-C as usual."""
+    # A shell has what it runs in the background ignore it, and the programs that tests interrupt
+    # would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if not config.getoption("--hypothesis-profile"):
         settings.load_profile("busy")
 

@@ -42,7 +42,7 @@ def test_an_agent_that_is_taken_over_has_its_own_power_only(tmp_path: Path) -> N
     image = images.build(tmp_path, str(PROBE))
 
     with VM(
-        image.disk, disk_size=images.DISK_SIZE, units={"look.service": LOOK},
+        image.disk, spec=images.direct(image), disk_size=images.DISK_SIZE, units={"look.service": LOOK},
         credentials={
             f"systemd.unit-dropin.{unit}~breached": BREACHED.format(agent=agent).encode()
             for agent, unit in UNITS.items()

@@ -93,7 +93,7 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
         for name, user in USERS.items()
     }
     with VM(
-        image.disk, disk_size=images.DISK_SIZE, forwards=(PORT,),
+        image.disk, spec=images.direct(image), disk_size=images.DISK_SIZE, forwards=(PORT,),
         units={**units, "watch.timer": TIMER},
         credentials={
             "bulkhead.channel-token": TOKEN.encode(), "guest.py": GUEST.read_bytes(),

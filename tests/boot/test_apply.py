@@ -147,7 +147,7 @@ def starts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Seen, Seen]:
         "off.service": unit("systemctl poweroff"),
     }
     with VM(
-        image.disk, disk_size=images.DISK_SIZE, units={"wait.service": WAIT},
+        image.disk, spec=images.direct(image), disk_size=images.DISK_SIZE, units={"wait.service": WAIT},
         credentials={f"systemd.extra-unit.{n}": text.encode() for n, text in units.items()},
     ) as vm:  # fmt: skip
         assert vm.wait_for_end(timeout_s=400) == 0

@@ -68,6 +68,7 @@ def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VM]:
     image = images.build(tmp_path_factory.mktemp("standalone"))
     with VM(
         image=image.disk,
+        spec=images.direct(image),
         disk_size=images.DISK_SIZE,
         forwards=(CHANNEL, node.PORT, WEB),
         credentials=node.CREDENTIALS,

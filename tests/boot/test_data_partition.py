@@ -47,7 +47,8 @@ def test_a_damaged_file_system_is_repaired_at_the_next_start(
     """The second start finds the mark, checks everything, and the node comes up with its data."""
     image = images.build(tmp_path_factory.mktemp("probe"), str(PROBE))
     units = {"say.service": SAY, "harm.service": HARM}
-    with VM(image.disk, disk_size=images.DISK_SIZE, units=units) as vm:
+    spec = images.direct(image)
+    with VM(image.disk, spec=spec, disk_size=images.DISK_SIZE, units=units) as vm:
         first = start(vm)
         vm.start()
         second = start(vm)

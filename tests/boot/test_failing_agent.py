@@ -42,7 +42,7 @@ def test_a_failing_agent_comes_back(tmp_path: Path) -> None:
     image = images.build(tmp_path, str(PROBE))
 
     with VM(
-        image.disk, disk_size=images.DISK_SIZE, units={"asking.service": ASKING},
+        image.disk, spec=images.direct(image), disk_size=images.DISK_SIZE, units={"asking.service": ASKING},
         credentials={"systemd.unit-dropin.bulkhead-containers.service~failing": FAILING.encode()},
     ) as vm:  # fmt: skip
         answer = vm.wait_for_line(r"answer b'(.*)' at start (\d+)", timeout_s=400)

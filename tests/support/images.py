@@ -14,6 +14,7 @@ from bulkhead.build.keys import Keys
 from bulkhead.build.tools import Tools, tools
 from bulkhead.lib.dirs import cache_dir
 from bulkhead.lib.progress import SILENT
+from bulkhead.machine.spec import Accelerator, DirectKernel, MachineSpec
 from bulkhead.model.arch import AMD64
 from bulkhead.model.manifest import Manifest
 from tests.support import gpt
@@ -39,6 +40,14 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
         """The raw disk image."""
         return self.path("disk")
 
+    def kernel(self, command_line: str | None = None) -> DirectKernel:
+        """Return how QEMU starts it, without firmware: with its own command line, or another."""
+        return DirectKernel(
+            kernel=self.path("kernel"),
+            initrd=self.path("initrd"),
+            command_line=command_line or self.manifest.command_line,
+        )
+
     def command_line(self, **changes: str) -> str:
         """Return the kernel's command line, with everything on the console and quick failures."""
         words = [*self.manifest.command_line.split(), "loglevel=7", "panic=1"]
@@ -56,6 +65,14 @@ def build(directory: Path, variant: str = "standalone") -> Image:
     """Build a variant into `directory`."""
     manifest = pipeline.build_variant(variant, out=directory, progress=SILENT)
     return Image(directory=directory, manifest=manifest)
+
+
+def direct(image: Image) -> MachineSpec:
+    """Return a machine whose kernel QEMU starts, for tests of what comes after the boot loader.
+
+    Firmware and boot loader take a third of a start; those who start by them are tested elsewhere.
+    """
+    return MachineSpec(name="test", boot=image.kernel(), accelerator=Accelerator.TCG, reboots=False)
 
 
 def signed_disk(image: Image, out: Path, *, keys: Keys | None) -> Path:
