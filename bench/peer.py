@@ -2,7 +2,7 @@
 
 Made by mmdebstrap from the `bench` tools with the same kernel package,
 systemd and containerd, an initramfs as Debian makes it, and one ext4 file
-system. It reports readiness as our image does: the same unit, started by the
+system. It reports readiness as our image does: the same units, started by the
 same udev rule. Needs root, because Debian's package scripts do.
 """
 
@@ -33,6 +33,7 @@ SIZE_MIB = 2048
 NETWORK = "[Match]\nName=en* eth*\n[Network]\nDHCP=yes\n"
 SHARED_FILES = (
     "usr/lib/systemd/system/bulkhead-ready.service",
+    "usr/lib/systemd/system/bulkhead-started.service",
     "usr/lib/udev/rules.d/80-bulkhead-machine.rules",
 )
 

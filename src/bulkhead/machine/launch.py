@@ -29,7 +29,9 @@ from bulkhead.model.errors import HostError, UserError
 READY_KEY = "ActiveEnterTimestampMonotonic"
 """What the guest writes when containerd answers, see bulkhead-ready.service."""
 LAST_KEY = "NFailedUnits"
-"""The last that it writes by key, a moment later."""
+"""What bulkhead-started.service writes last, when the whole start is over."""
+SLOT = "slot"
+"""The slot that runs, among what a machine said by key."""
 
 TAIL_LINES = 25
 _QMP_GRACE_S = 10.0
@@ -176,13 +178,17 @@ def wait_until_ready(
     finally:
         os.close(descriptor)
     lines = (line.partition("=") for line in text.splitlines())
-    return {key: value.strip() for key, _, value in lines if key}
+    said = {key: value.strip() for key, _, value in lines if key}
+    if slot := _slot_in(text):
+        said[SLOT] = slot
+    return said
 
 
 def running_slot(directory: Path, *, timeout_s: float = 6.0) -> str | None:
     """Return the slot that the guest said it runs from, or None if it does not say in time.
 
-    The guest says it a moment after it is ready. What it said is taken out of the FIFO: ask once.
+    The guest says it a moment after it is ready, and what was read is out of the FIFO: ask once,
+    and only if `wait_until_ready` has not got it.
     """
     deadline = time.monotonic() + timeout_s
     text = ""
@@ -196,13 +202,18 @@ def running_slot(directory: Path, *, timeout_s: float = 6.0) -> str | None:
         while watch.poll(max(0.0, deadline - time.monotonic()) * 1000):
             chunk = os.read(descriptor, 4096)
             text += chunk.decode(errors="replace")
-            if match := re.search(r"^slot (\w+),.*\n", text, re.MULTILINE):
-                return match[1]
+            if slot := _slot_in(text):
+                return slot
             if not chunk:  # QEMU has gone
                 break
     finally:
         os.close(descriptor)
     return None
+
+
+def _slot_in(text: str) -> str | None:
+    match = re.search(r"^slot (\w+),.*\n", text, re.MULTILINE)
+    return match[1] if match else None
 
 
 def _read_until_key(

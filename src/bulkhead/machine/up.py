@@ -281,7 +281,10 @@ def _wait(
             error.hint = error.hint or "KVM may be to blame: try --accel tcg"
         raise
     record = msgspec.structs.replace(
-        record, ready=ready, ready_after_s=time.time() - record.started
+        record,
+        ready=ready,
+        slot=ready.get(launch.SLOT),
+        ready_after_s=time.time() - record.started,
     )
     state.write(record)
     return record

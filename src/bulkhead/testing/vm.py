@@ -146,7 +146,7 @@ class VM:
         return launch.wait_until_ready(self.directory, self.process, timeout_s=timeout_s)
 
     def failed_units(self) -> int:
-        """Wait until containerd answers and all was said; return how many units had failed.
+        """Wait until the whole start is over; return how many units have failed.
 
         Raises:
             HostError: the machine ended or said nothing in time.
