@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from xdist.scheduler import LoadScopeScheduling
+
+TESTS = Path(__file__).parent
 
 # Times say more about what else the machine does than about the code; they are measured in bench/.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -24,21 +26,25 @@ def pytest_configure(config: pytest.Config) -> None:
         settings.load_profile("busy")
 
 
-class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
-    """Gives whole files to the processes that run tests (`-n`), so that what a file's tests share is made once.
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spread the machines over the other slow tests, and have the quick files last.
 
-    The boot lane stays in one process: an emulated machine takes two processors.
+    Two files run beside each other (`-n 2 --dist=loadfile`). A machine keeps two processors busy
+    only now and then; what is left over in the end should be short.
     """
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return "boot" if file.startswith("tests/boot/") else file
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
-    """Have tests distributed as above."""
-    return ByFile(config, log)
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    lanes: dict[str, list[Path]] = {}
+    for path in files:
+        lanes.setdefault(path.relative_to(TESTS).parts[0], []).append(path)
+    unit = lanes.pop("unit", [])
+    boot = lanes.pop("boot", [])
+    slow = [path for lane in lanes.values() for path in lane]
+    place = {path: at / len(lane) for lane in (boot, slow) for at, path in enumerate(lane)}
+    items[:] = [
+        item for path in (*sorted(place, key=place.__getitem__), *unit) for item in files[path]
+    ]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -17,9 +17,10 @@ from bulkhead.lib.run import run
 
 SOURCES = ("src", "tests", "bench", "bulkhead")
 
-DISTRIBUTED = ("-n", str(min(os.cpu_count() or 1, 8)))
-"""How pytest runs tests in several processes; `tests/conftest.py` says which stay together. Each of
-them collects all tests first, so more than eight gain nothing."""
+DISTRIBUTED = ("-n", str(min(os.cpu_count() or 1, 8)), "--dist=loadfile", "--no-loadscope-reorder")
+"""How pytest runs tests in several processes: a file stays in one, so that what its tests share is
+made once, and files start in the order that `tests/conftest.py` gives. Each process collects all
+tests first, so more than eight gain nothing."""
 
 # Started in this order, as many at once as there are processors: the longest first.
 CHECKS: dict[str, tuple[str, ...]] = {
