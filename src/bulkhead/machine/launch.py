@@ -177,8 +177,8 @@ def wait_until_ready(
         text = _read_until_key(directory, qemu_process, descriptor, last, timeout_s)
     finally:
         os.close(descriptor)
-    lines = (line.partition("=") for line in text.splitlines())
-    said = {key: value.strip() for key, _, value in lines if key}
+    lines = (line.partition("=") for line in text.splitlines() if "=" in line)
+    said = {key: value.strip() for key, _, value in lines}
     if slot := _slot_in(text):
         said[SLOT] = slot
     return said
