@@ -17,10 +17,9 @@ from bulkhead.lib.run import run
 
 SOURCES = ("src", "tests", "bench", "bulkhead")
 
-DISTRIBUTED = ("-n", str(min(os.cpu_count() or 1, 8)), "--dist=loadfile", "--no-loadscope-reorder")
+DISTRIBUTED = ("-n", str(min(os.cpu_count() or 1, 8)), "--dist=loadfile")
 """How pytest runs tests in several processes: a file stays in one, so that what its tests share is
-made once, and files start in the order that `tests/conftest.py` gives. Each process collects all
-tests first, so more than eight gain nothing."""
+made once. Each process collects all tests first, so more than eight gain nothing."""
 
 # Started in this order, as many at once as there are processors: the longest first.
 CHECKS: dict[str, tuple[str, ...]] = {
