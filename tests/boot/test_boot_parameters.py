@@ -27,7 +27,13 @@ from tests.support.images import Image
 pytestmark = pytest.mark.timeout(1500)
 
 PROBE = Path(__file__).parent / "probe"
-MACHINE = MachineSpec(name="test", boot=Firmware(), accelerator=Accelerator.TCG, reboots=False)
+MACHINE = MachineSpec(
+    name="test",
+    boot=Firmware(),
+    accelerator=Accelerator.TCG,
+    baseline_processor=True,
+    reboots=False,
+)
 FAILED = "bulkhead-init: cannot start this slot"
 
 LOOK = """\
@@ -174,6 +180,7 @@ def test_parameters_are_there_after_the_next_start(machine: Machine) -> None:
     assert len(start.entries) == 1
     assert re.fullmatch(r"bulkhead-probe_0\.1\.0\.parameters-[0-9a-f]{12}\.conf", start.entries[0])
     assert start.images == ["bulkhead-probe_0.1.0.efi"]
+    assert start.containers
     assert machine.conditions() == []
 
 
@@ -229,27 +236,25 @@ def test_a_machine_reconciles_itself_once(machine: Machine) -> None:
     assert machine.conditions() == []
 
 
-def test_containers_are_not_started_without_essential_pages(machine: Machine) -> None:
-    """The boot fails, and the API stays up to change that."""
+def test_what_is_unset_is_gone_and_essential_pages_hold_containers_back(machine: Machine) -> None:
+    """The entry goes at once; the machine still runs with it, and says so. The next start is the
+    image's own; pages that it cannot spare fail it, and the API stays up to change that.
+    """
+    machine.unset("settings.boot")
+    results = machine.commit()
+    assert results["boot"].note == (
+        "the machine starts without the parameters that were unset the next time"
+    )
     machine.stage({"kernel": {"hugepages": {"static": {
         "essential": True, "2Mi": {"count": "100000"},
     }}}})  # fmt: skip
     machine.commit()
     start = machine.restart()
 
+    assert "log_buf_len" not in start.line
+    assert start.entries == []
     assert not start.containers
     assert machine.conditions() == [boot.TOO_FEW]
-
-
-def test_parameters_that_are_unset_are_gone_after_the_next_start(machine: Machine) -> None:
-    """The entry goes away at once; the machine still runs with it, and says so."""
-    machine.unset("settings.boot", "settings.kernel.hugepages")
-    results = machine.commit()
-
-    assert results["boot"].note == (
-        "the machine starts without the parameters that were unset the next time"
-    )
-    start = machine.restart()
-    assert "log_buf_len" not in start.line
-    assert (start.entries, machine.conditions()) == ([], [])
-    assert start.containers
+    machine.unset("settings.kernel.hugepages")
+    machine.commit()
+    assert machine.conditions() == []

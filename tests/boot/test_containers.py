@@ -118,10 +118,10 @@ def run(there: Containers, name: str, *command: str, user: str | None = None) ->
     return code, b"".join(written).decode()
 
 
-def page(vm: VM) -> bytes:
-    """Ask for the demo's page, from the workstation."""
+def page(vm: VM, *, timeout_s: float = 5.0) -> bytes:
+    """Ask for the demo's page, from the workstation; QEMU takes the connection in any case."""
     url = f"http://127.0.0.1:{vm.port(WEB)}/"
-    with urllib.request.urlopen(url, timeout=30) as response:
+    with urllib.request.urlopen(url, timeout=timeout_s) as response:
         body: bytes = response.read()
         return body
 
@@ -379,7 +379,7 @@ def test_everything_that_should_run_does_after_a_restart(vm: VM, there: Containe
     again.remove("demo", force=True)
     assert "demo" not in {container.name for container in again.list_containers()}
     with pytest.raises(OSError, match=r"reset|refused|timed out|closed"):
-        page(vm)
+        page(vm, timeout_s=15)
 
 
 def wait_for_page(vm: VM) -> None:

@@ -38,10 +38,11 @@ def test_the_machine_goes_down_at_once(tmp_path: Path) -> None:
     slow = {"systemd.unit-dropin.dbus-broker.service": SLOW_BUS}
     units = {"restarts.service": RESTARTS}
     with VM(image.disk, disk_size=images.DISK_SIZE, units=units, credentials=slow) as vm:
-        vm.wait_until_ready()
         vm.wait_for_line(r"Started.*debug-console\.service")
         ended = vm.wait_for_line("^bus: (.*)")
+        vm.wait_until_ready()
+        failed = vm.failed_units()  # was said long ago, with the line before
         clean = vm.power_off(timeout_s=DOWN_S)
 
     assert ended[1].strip() == "success"
-    assert clean
+    assert (failed, clean) == (0, True)

@@ -25,8 +25,9 @@ SUPERBLOCK_AT = 1024
 """Of erofs: the first thing that is read of the root."""
 STARTED = "systemd[1]"
 MACHINE = MachineSpec(
-    name="test", boot=Firmware(), accelerator=Accelerator.TCG, reboots=False, network=False
-)
+    name="test", boot=Firmware(), accelerator=Accelerator.TCG, baseline_processor=True, reboots=False,
+    network=False,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,12 @@ from tests.support.images import Image
 
 pytestmark = pytest.mark.timeout(600)
 
-SECURE = MachineSpec(name="test", boot=Firmware(secure_boot=True), accelerator=Accelerator.TCG)
+SECURE = MachineSpec(
+    name="test",
+    boot=Firmware(secure_boot=True),
+    accelerator=Accelerator.TCG,
+    baseline_processor=True,
+)
 KERNEL_STARTED = "Linux version"
 
 

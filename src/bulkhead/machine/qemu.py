@@ -80,7 +80,8 @@ def _board(spec: MachineSpec, arch: Architecture) -> list[str]:
     accelerator = spec.accelerator.value
     if spec.instructions_shift is not None:
         accelerator += ",thread=single"
-    arguments = ["-accel", accelerator, "-cpu", "host" if kvm else "max"]
+    emulated = arch.qemu_baseline if spec.baseline_processor else "max"
+    arguments = ["-accel", accelerator, "-cpu", "host" if kvm else emulated]
     if spec.board is Board.MICROVM:
         return ["-machine", "microvm,rtc=on", *arguments]
     # System management mode is only needed to protect Secure Boot's variables.

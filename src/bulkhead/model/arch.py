@@ -33,6 +33,8 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True):
     qemu: str
     """Name of the QEMU system emulator."""
     qemu_machine: str
+    qemu_baseline: str
+    """Processor with what every program in Debian's packages may count on, and no more."""
     qemu_package: str
     firmware_package: str
     console: str
@@ -51,6 +53,7 @@ AMD64 = Architecture(
     verity_partition_type="2c7357ed-ebd2-46d9-aec1-23d437ec2bf5",
     qemu="qemu-system-x86_64",
     qemu_machine="q35",
+    qemu_baseline="qemu64",
     qemu_package="qemu-system-x86",
     firmware_package="ovmf",
     console="ttyS0",

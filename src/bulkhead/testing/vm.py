@@ -89,6 +89,7 @@ class VM:
         self.directory = Path(tempfile.mkdtemp(prefix="bulkhead-vm-"))
         self._qemu: subprocess.Popen[bytes] | None = None
         self._console = _Console()
+        self._said: dict[str, str] = {}
 
     def __enter__(self) -> VM:
         try:
@@ -124,6 +125,7 @@ class VM:
             self._console.close()
             self.prepare()  # keeps overlays and variables
         self._console = _Console()
+        self._said = {}
         self._qemu = launch.start(self.directory, self.spec, tools=self.tools, detached=False)
         qemu = self.process
         launch.wait_for_control(self.directory, qemu)
@@ -143,7 +145,7 @@ class VM:
         Raises:
             HostError: the machine ended or said nothing in time.
         """
-        return launch.wait_until_ready(self.directory, self.process, timeout_s=timeout_s)
+        return self._wait_for(launch.READY_KEY, timeout_s)
 
     def failed_units(self) -> int:
         """Wait until the whole start is over; return how many units have failed.
@@ -151,10 +153,15 @@ class VM:
         Raises:
             HostError: the machine ended or said nothing in time.
         """
-        said = launch.wait_until_ready(
-            self.directory, self.process, timeout_s=BOOT_LIMIT_S, last=launch.LAST_KEY
-        )
-        return int(said[launch.LAST_KEY])
+        return int(self._wait_for(launch.LAST_KEY, BOOT_LIMIT_S)[launch.LAST_KEY])
+
+    def _wait_for(self, key: str, timeout_s: float) -> dict[str, str]:
+        """Return all that the guest said since its start, `key` among it; it says each once."""
+        if key not in self._said:
+            self._said |= launch.wait_until_ready(
+                self.directory, self.process, timeout_s=timeout_s, last=key
+            )
+        return self._said
 
     def wait_for_line(self, pattern: str, *, timeout_s: float = BOOT_LIMIT_S) -> re.Match[str]:
         """Wait for a whole line on the console in which `pattern` is found; return the match.

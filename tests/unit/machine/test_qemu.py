@@ -53,6 +53,16 @@ def changed(**fields: object) -> MachineSpec:
     return msgspec.structs.replace(SPEC, **fields)
 
 
+def test_a_plain_processor_is_emulated_and_never_asked_of_kvm() -> None:
+    """KVM gives the machine the workstation's own, whatever the test would be content with."""
+    plain = qemu.command_line(changed(baseline_processor=True), arch=AMD64)
+    own = qemu.command_line(
+        changed(baseline_processor=True, accelerator=Accelerator.KVM), arch=AMD64
+    )
+
+    assert [line[line.index("-cpu") + 1] for line in (plain, own)] == ["qemu64", "host"]
+
+
 def test_boots_an_image_by_firmware() -> None:
     """The whole command line of the usual machine."""
     assert qemu.command_line(SPEC, arch=AMD64) == [
