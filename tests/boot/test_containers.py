@@ -379,7 +379,7 @@ def test_everything_that_should_run_does_after_a_restart(vm: VM, there: Containe
     again.remove("demo", force=True)
     assert "demo" not in {container.name for container in again.list_containers()}
     with pytest.raises(OSError, match=r"reset|refused|timed out|closed"):
-        page(vm, timeout_s=15)
+        page(vm, timeout_s=30)
 
 
 def wait_for_page(vm: VM) -> None:

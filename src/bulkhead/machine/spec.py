@@ -81,7 +81,7 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True):
     cpus: int = 2
     baseline_processor: bool = False
     """With TCG, emulate the plainest processor that the architecture's packages run on, and not all
-    that QEMU can: a start is a seventh less work."""
+    that QEMU can, which is less work."""
     disks: tuple[Disk, ...] = ()
     forwards: tuple[Forward, ...] = ()
     network: bool = True
