@@ -6,9 +6,10 @@ A script that a disk of its own brings (`bench.inside`) waits a minute after
 containerd answers, then reads /proc: MemTotal without MemFree, Buffers, Cached
 and SReclaimable, the proportional share of each process, and the listening
 sockets. The reader itself is left out. Each figure is the median of RUNS (3)
-starts. Our image is the test variant `probe`: the standalone image plus the
-generator that takes such units; the container image that it brings along for
-other tests is not stored, because the peer has none either.
+starts, on a machine as small as `bulkhead up` makes it and on one of a small
+node's size. Our image is the test variant `probe`: the standalone image plus
+the generator that takes such units; the container image that it brings along
+for other tests is not stored, because the peer has none either.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from bulkhead.machine.spec import DirectKernel
 from bulkhead.model.errors import Bug
 
 IDLE_S = 60
+SIZES = ((2, 1024), (4, 4096))
+"""Processors and MiB of the machines."""
 # The figures of the machine come first and by the shell alone: each further process would count.
 SCRIPT = f"""\
 sleep {IDLE_S}
@@ -85,13 +88,45 @@ def read(lines: list[str]) -> Idle:
 
 
 def measure(
-    disk: Path, start: DirectKernel, *, dropins: Mapping[str, str] | None = None, runs: int
+    disk: Path,
+    start: DirectKernel,
+    *,
+    cpus: int,
+    memory_mib: int,
+    dropins: Mapping[str, str] | None = None,
+    runs: int,
 ) -> Idle:
     """Start a machine several times, let it idle, and return the run of median use."""
     idles = [
-        read(inside.ask(disk, start, SCRIPT, waits_s=IDLE_S, dropins=dropins)) for _ in range(runs)
-    ]
+        read(
+            inside.ask(
+                disk, start, SCRIPT, waits_s=IDLE_S, dropins=dropins, cpus=cpus,
+                memory_mib=memory_mib,
+            )
+        )
+        for _ in range(runs)
+    ]  # fmt: skip
     return sorted(idles, key=lambda idle: idle.used_mib)[(runs - 1) // 2]
+
+
+def compare(a: Idle, b: Idle, *, title: str) -> None:
+    """Print ours beside the peer's."""
+    rows = [
+        Row("memory in use at idle", a.used_mib, b.used_mib, "MiB", 0.6),
+        Row("of it, free pages of the processors", a.set_aside_mib, b.set_aside_mib, "MiB"),
+        Row(
+            "sum of all processes' shares",
+            sum(a.processes.values()),
+            sum(b.processes.values()),
+            "MiB",
+        ),
+        Row("listening sockets of the network", a.inet, b.inet, ""),
+        Row("listening Unix sockets", a.unix, b.unix, ""),
+    ]
+    show(title, f"Debian 13, mmdebstrap --variant={peer.VARIANT}", rows)
+    for name, idle in (("ours", a), ("peer", b)):
+        shares = ", ".join(f"{n} {size:.1f}" for n, size in idle.processes.items() if size >= 0.1)
+        print(f"{name}: {shares} (MiB)\n")
 
 
 def main() -> None:
@@ -107,24 +142,10 @@ def main() -> None:
         ours = DirectKernel(
             kernel=path["kernel"], initrd=path["initrd"], command_line=manifest.command_line
         )
-        a = measure(path["disk"], ours, dropins=ALONE, runs=runs)
-        b = measure(plain.disk, plain.boot, runs=runs)
-    rows = [
-        Row("memory in use at idle", a.used_mib, b.used_mib, "MiB", 0.6),
-        Row("of it, free pages of the processors", a.set_aside_mib, b.set_aside_mib, "MiB"),
-        Row(
-            "sum of all processes' shares",
-            sum(a.processes.values()),
-            sum(b.processes.values()),
-            "MiB",
-        ),
-        Row("listening sockets of the network", a.inet, b.inet, ""),
-        Row("listening Unix sockets", a.unix, b.unix, ""),
-    ]
-    show("idle", f"Debian 13, mmdebstrap --variant={peer.VARIANT}", rows)
-    for title, idle in (("ours", a), ("peer", b)):
-        shares = ", ".join(f"{n} {size:.1f}" for n, size in idle.processes.items() if size >= 0.1)
-        print(f"{title}: {shares} (MiB)")
+        for cpus, mib in SIZES:
+            a = measure(path["disk"], ours, cpus=cpus, memory_mib=mib, dropins=ALONE, runs=runs)
+            b = measure(plain.disk, plain.boot, cpus=cpus, memory_mib=mib, runs=runs)
+            compare(a, b, title=f"idle, {cpus} processors and {mib} MiB")
 
 
 if __name__ == "__main__":

@@ -32,6 +32,11 @@ TCG_KERNEL_OPTION = "no_timer_check"
 """Of kernels under emulation: on a busy workstation the clock can stand still while the kernel
 looks whether its timer works, and it stops with "IO-APIC + timer doesn't work"."""
 
+_PORTS = 4
+"""Of virtio serial: the console's that no machine has, readiness, a report, and the one that
+asks a machine to power off. The guest sets up two queues for each that there might be; QEMU's 31
+would cost it 4 MiB."""
+
 
 def command_line(spec: MachineSpec, *, arch: Architecture) -> list[str]:
     """Return the command that runs `spec` with the machine's directory as working directory.
@@ -173,11 +178,20 @@ def _channels(spec: MachineSpec) -> list[str]:
         "-serial", "chardev:console",
         "-chardev", f"socket,id=qmp,path={files.QMP_SOCKET},server=on,wait=off",
         "-mon", "chardev=qmp,mode=control",
-        *(_device(spec, "virtio-serial") if spec.ready or spec.report else []),
-        *(_ready() if spec.ready else []),
-        *(_report() if spec.report else []),
+        *_ports(spec),
         *_device(spec, "virtio-rng"),
     ]  # fmt: skip
+
+
+def _ports(spec: MachineSpec) -> list[str]:
+    """Return the bus for ports of virtio serial and what is on it from the start."""
+    if not (spec.ready or spec.report):
+        return []
+    return [
+        *_device(spec, "virtio-serial", f"max_ports={_PORTS}"),
+        *(_ready() if spec.ready else []),
+        *(_report() if spec.report else []),
+    ]
 
 
 def _ready() -> list[str]:

@@ -86,7 +86,8 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True):
     forwards: tuple[Forward, ...] = ()
     network: bool = True
     ready: bool = True
-    """Have the port by which the guest says that it is ready. Its driver keeps 12 MiB of buffers."""
+    """Have the port by which the guest says that it is ready. Its driver keeps 12 MiB of
+    buffers (with QEMU 10.0.13, whose queues are all as long as there can be)."""
     credentials: tuple[str, ...] = ()
     """Names of systemd credentials; their values are in the machine's directory, never on a
     command line, which every user can read."""

@@ -81,7 +81,7 @@ def test_boots_an_image_by_firmware() -> None:
         "-chardev", "file,id=console,path=console.log,append=on", "-serial", "chardev:console",
         "-chardev", "socket,id=qmp,path=qmp.sock,server=on,wait=off",
         "-mon", "chardev=qmp,mode=control",
-        "-device", "virtio-serial-pci",
+        "-device", "virtio-serial-pci,max_ports=4",
         "-chardev", "pipe,id=ready,path=ready",
         "-device", "virtserialport,chardev=ready,name=org.bulkhead.ready",
         "-device", "virtio-rng-pci",
@@ -146,7 +146,7 @@ def test_leaves_out_the_port_for_readiness() -> None:
     with_port, without = options(SPEC), options(changed(ready=False))
 
     assert [option for option in with_port if option not in without] == [
-        ("-device", "virtio-serial-pci"),
+        ("-device", "virtio-serial-pci,max_ports=4"),
         ("-chardev", "pipe,id=ready,path=ready"),
         ("-device", "virtserialport,chardev=ready,name=org.bulkhead.ready"),
     ]
