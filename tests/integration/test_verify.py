@@ -131,6 +131,28 @@ def test_a_manifest_that_lies_about_the_root_is_found_out(image: Path) -> None:
     assert {k: (f.state, f.offset) for k, f in bad(verdict).items()} == {"initrd": ("differs", 77)}
 
 
+def test_a_manifest_that_leaves_out_what_would_give_it_away_is_found_out(image: Path) -> None:
+    """An output of another kind is compared with nothing, and nor is one that is not listed."""
+    path = image / "manifest.json"
+    manifest = manifests.decode(path.read_bytes(), where=str(path))
+    disk = file_of(image, "disk-raw-zst")
+    disk.write_bytes(b"another disk")
+    evil = manifests.Output(kind="disk-image", file=disk.name, size=12, sha256=verify.digest(disk))
+    lying = msgspec.structs.replace(manifest, outputs=(evil,), command_line="init=/evil")
+    path.write_bytes(manifests.encode(lying))
+
+    verdict = verify.verify(image, progress=SILENT)
+
+    assert verdict.outcome == "different"
+    found = bad(verdict)
+    assert found.pop("disk-image").state == "unknown"
+    assert {f.state for f in found.values()} == {"missing"}
+    assert {"root", "verity", "uki", "kernel", "initrd"} <= found.keys()
+    assert verdict.false == (
+        f"command_line is {manifest.command_line!r}, the manifest says 'init=/evil'",
+    )
+
+
 def command(*arguments: str) -> tuple[int, str, str]:
     """Run `bulkhead verify` and return its exit code, what it answers and what it says."""
     done = CliRunner().invoke(

@@ -104,6 +104,35 @@ def read(folder: Path) -> Definition:
         raise UserError(f"{error}", where=str(path)) from error
 
 
+def overlay_of(folder: Path, definition: Definition) -> Path | None:
+    """Return the directory that is laid over the packages' files, or None.
+
+    Raises:
+        UserError: it is not there.
+    """
+    if definition.rootfs is None:
+        return None
+    overlay = folder / definition.rootfs
+    if not overlay.is_dir():
+        raise UserError(
+            f"rootfs {definition.rootfs!r} is no directory", where=str(folder / "image.toml")
+        )
+    return overlay
+
+
+def fingerprint(folder: Path) -> str:
+    """Return the hash of an image's definition, with its lock and the files laid over it.
+
+    Raises:
+        UserError: as `read` and `overlay_of`.
+    """
+    own = steps.folder_fingerprint(folder)
+    overlay = overlay_of(folder, read(folder))
+    if overlay is None or overlay.resolve().is_relative_to(folder.resolve()):
+        return own
+    return steps.key(own, steps.folder_fingerprint(overlay))
+
+
 def request(definition: Definition, arch: Architecture) -> Request:
     """Return what an image asks the package resolver for."""
     return Request(
@@ -148,7 +177,7 @@ def build(
     )  # fmt: skip
     toolset = tools("image", cache=cache, progress=progress, locked=locked)
     full = reference.normalize(f"{definition.name}:{definition.tag}")
-    overlay = folder / definition.rootfs if definition.rootfs else None
+    overlay = overlay_of(folder, definition)
     moment = packages.date(lock) if epoch is None else epoch
 
     def make(out: Path) -> None:

@@ -186,23 +186,21 @@ def _execute(planned: Plan, *, locked: bool, progress: Progress) -> Manifest | N
 
 def _fingerprints(resolved: Resolved) -> dict[str, str]:
     """Hash the variant's files and those that it lays over the root."""
+    # Directories of the same name are different ones all the same, a variant's and its parent's too.
     found: dict[str, str] = {}
     for path in resolved.files:
         name = f"variants/{path.parent.name}/{path.name}"
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        # A variant of one's own may be in a directory that is called like its parent's.
-        found[name] = steps.key(found[name], digest) if name in found else digest
+        steps.add_fingerprints(found, {name: hashlib.sha256(path.read_bytes()).hexdigest()})
     for number, folder in enumerate(resolved.variant.rootfs):
-        found |= {
-            f"rootfs/{number}/{name}": digest
-            for name, digest in steps.file_fingerprints(Path(folder)).items()
-        }
+        steps.add_fingerprints(found, _below(f"rootfs/{number}", Path(folder)))
     for own in groups.folders(resolved.variant.settings_groups):
-        found |= {
-            f"settings/{own.name}/{name}": digest
-            for name, digest in steps.file_fingerprints(own).items()
-        }
-    return found | preload.fingerprints(resolved.variant.preload)
+        steps.add_fingerprints(found, _below(f"settings/{own.name}", own))
+    steps.add_fingerprints(found, preload.fingerprints(resolved.variant.preload))
+    return found
+
+
+def _below(prefix: str, folder: Path) -> dict[str, str]:
+    return {f"{prefix}/{name}": digest for name, digest in steps.file_fingerprints(folder).items()}
 
 
 def _own_programs() -> str:

@@ -18,14 +18,11 @@ def fingerprints(items: Sequence[str]) -> dict[str, str]:
     Raises:
         UserError: an item is not there.
     """
-    found = {}
+    found: dict[str, str] = {}
     for item in items:
-        archive = Path(item)
-        if _is_archive(item):
-            found[f"preload/{archive.name}"] = _digest(archive)
-        else:
-            folder = oci.find(item)
-            found[f"preload/{folder.name}"] = steps.folder_fingerprint(folder)
+        path = Path(item) if _is_archive(item) else oci.find(item)
+        digest = _digest(path) if _is_archive(item) else oci.fingerprint(path)
+        steps.add_fingerprints(found, {f"preload/{path.name}": digest})
     return found
 
 

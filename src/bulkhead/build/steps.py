@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -55,16 +55,27 @@ def folder_fingerprint(folder: Path) -> str:
 def file_fingerprints(folder: Path) -> dict[str, str]:
     """Return a hash for each file and link below a directory, by relative path."""
     found = {}
-    for path in sorted(folder.rglob("*")):
+    for path in content(folder):
         name = path.relative_to(folder).as_posix()
-        if "__pycache__" in name:
-            continue
         if path.is_symlink():
             found[name] = key("link", os.readlink(path))
         elif path.is_file():
             executable = bool(path.stat().st_mode & 0o100)
             found[name] = key("file", executable, hashlib.sha256(path.read_bytes()).hexdigest())
     return found
+
+
+def content(folder: Path) -> Iterator[Path]:
+    """Return what is below a directory, sorted, without bytecode that Python left there."""
+    for path in sorted(folder.rglob("*")):
+        if "__pycache__" not in path.relative_to(folder).parts:
+            yield path
+
+
+def add_fingerprints(found: dict[str, str], more: Mapping[str, str]) -> None:
+    """Add hashes to others; two of the same name become one that depends on both."""
+    for name, digest in more.items():
+        found[name] = key(found[name], digest) if name in found else digest
 
 
 def cached(cache_dir: Path, step: str, inputs: str, make: Callable[[Path], None]) -> Path:

@@ -82,11 +82,21 @@ def load(name_or_path: str) -> Resolved:
             f"its directory's name {own_path.parent.name!r} cannot be a variant's name",
             where=str(own_path), hint='say it in the file: name = "…" (a-z, 0-9 and dashes)',
         ) from error  # fmt: skip
+    for folder in variant.rootfs:
+        if not Path(folder).is_dir():
+            raise UserError(
+                f"the directory {folder!r} in rootfs does not exist", where=str(own_path),
+                hint=suggest.hint(Path(folder).name, _directories(Path(folder).parent)),
+            )  # fmt: skip
     return Resolved(
         variant=variant,
         name=str(joined["name"]),
         files=tuple(path for path, _ in chain),
     )
+
+
+def _directories(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
 
 
 def _with_templates(variant: Variant) -> Variant:
@@ -176,12 +186,18 @@ def _absolute(variant: Variant, base: Path) -> Variant:
     return msgspec.structs.replace(
         variant,
         repositories=repositories,
-        rootfs=tuple(str((base / item).resolve()) for item in variant.rootfs),
+        rootfs=tuple(_absolute_item(item, base) for item in variant.rootfs),
         settings_groups=tuple(
-            str((base / g).resolve()) if "/" in g else g for g in variant.settings_groups
+            _absolute_item(g, base) if "/" in g else g for g in variant.settings_groups
         ),
-        preload=tuple(str((base / p).resolve()) if "/" in p else p for p in variant.preload),
+        preload=tuple(_absolute_item(p, base) if "/" in p else p for p in variant.preload),
     )
+
+
+def _absolute_item(item: str, base: Path) -> str:
+    """Return a path of a list as an absolute one; `-PATH` takes PATH of a parent away."""
+    minus = "-" if item.startswith("-") else ""
+    return f"{minus}{(base / item.removeprefix('-')).resolve()}"
 
 
 def _absolute_location(repository: Repository, base: Path) -> str:

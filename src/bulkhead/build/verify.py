@@ -2,8 +2,9 @@
 
 Three questions, in this order: are the files beside the manifest the ones
 that it describes, are this checkout's inputs the ones that the image was made
-from, and do they give the same bytes again. The rebuild uses the manifest's
-lock and no step of an earlier build; only downloads and tools are shared.
+from, and do they give the same bytes and the same manifest again. The rebuild
+uses the manifest's lock and no step of an earlier build; only downloads and
+tools are shared.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Literal
 
 import msgspec
 
-from bulkhead.build import compare, outputs, pipeline, tools, variants
+from bulkhead.build import claims, compare, outputs, pipeline, tools, variants
 from bulkhead.build.pipeline import Plan
 from bulkhead.build.tools import Tools
 from bulkhead.lib import cachelock
@@ -39,8 +40,9 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     file: str
     state: str
-    """`same`; `changed` since it was built; `missing`; `differs`: it is as it was built, but
-    rebuilding gives something else; `not compared`."""
+    """`same`; `changed` since it was built; `missing`, from the directory or from the manifest;
+    `differs`: it is as it was built, but rebuilding gives something else; `unknown`: a rebuild
+    makes no such file; `not compared`."""
     offset: int | None = None
     """Of the first byte that differs from the rebuilt file."""
     detail: str | None = None
@@ -56,23 +58,28 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """`same`: a rebuild gives these bytes. `unchanged`: the files are those of the manifest;
     nothing was rebuilt, as asked. `incomplete`: nothing differs, but files that carry a signature
     were not compared. `unknown`: the files are those of the manifest, but it cannot be rebuilt
-    from these inputs. `different`: a file is changed or missing, or a rebuild gives another one."""
+    from these inputs. `different`: a file is changed, missing or unknown, or a rebuild gives
+    another one, or another manifest."""
     manifest: str
     root_hash: str
     rebuilt: bool
     """False when only the files were checked: on request, or because inputs differ."""
     inputs: tuple[str, ...]
     """Inputs that are not those of the image; each makes a rebuild pointless."""
+    lock: tuple[str, ...]
+    """How the image's lock, which a rebuild uses, differs from the variant's."""
+    false: tuple[str, ...]
+    """What the manifest says about the image and a rebuild says otherwise."""
     findings: tuple[Finding, ...]
 
 
-def _outcome(findings: Mapping[str, Finding], *, inputs: tuple[str, ...], rebuilt: bool) -> Outcome:
-    states = {finding.state for finding in findings.values()}
-    if states - {"same", "not compared"}:
+def _outcome(verdict: Verdict) -> Outcome:
+    states = {finding.state for finding in verdict.findings}
+    if states - {"same", "not compared"} or verdict.false:
         return "different"
-    if inputs:
+    if verdict.inputs:
         return "unknown"
-    if not rebuilt:
+    if not verdict.rebuilt:
         return "unchanged"
     return "incomplete" if "not compared" in states else "same"
 
@@ -126,30 +133,35 @@ def verify(
     with progress.task("reading the image", total=sum(o.size for o in manifest.outputs)) as task:
         found = {o.kind: _check(folder, o, task.advance) for o in manifest.outputs}
 
-    def verdict(
-        findings: Mapping[str, Finding], *, inputs: tuple[str, ...] = (), rebuilt: bool = False
-    ) -> Verdict:
-        return Verdict(
-            outcome=_outcome(findings, inputs=inputs, rebuilt=rebuilt),
-            manifest=str(place), root_hash=manifest.root_hash, rebuilt=rebuilt, inputs=inputs,
-            findings=tuple(findings[kind] for kind in sorted(findings, key=_order)),
-        )  # fmt: skip
+    verdict = Verdict(
+        outcome="unchanged", manifest=str(place), root_hash=manifest.root_hash, rebuilt=False,
+        inputs=(), lock=(), false=(), findings=_sorted(found),
+    )  # fmt: skip
+    if rebuild:
+        verdict = _rebuild(verdict, manifest, variant=variant, keys=keys, progress=progress)
+    return msgspec.structs.replace(verdict, outcome=_outcome(verdict))
 
-    if not rebuild:
-        return verdict(found)
-    cache = cache_dir()
+
+def _rebuild(
+    verdict: Verdict, manifest: Manifest, *, variant: str | None, keys: Path | None,
+    progress: Progress,
+) -> Verdict:  # fmt: skip
+    """Build again, and add to a verdict on the files what differs."""
+    cache, folder = cache_dir(), Path(verdict.manifest).parent
     cachelock.use(cache)
     with tempfile.TemporaryDirectory(dir=cache, prefix=".verify.") as name:
         planned = _plan(manifest, Path(name), variant, keys, progress)
-        if problems := input_differences(manifest, planned):
-            return verdict(found, inputs=tuple(problems))
+        lock = tuple(claims.lock_differences(manifest, planned))
+        if problems := claims.input_differences(manifest, planned):
+            return msgspec.structs.replace(verdict, inputs=tuple(problems), lock=lock)
         again = pipeline.execute(planned, locked=True, progress=progress)
         made_with = tools.tools("image", cache=cache, progress=progress, locked=True)
+        found = {finding.kind: finding for finding in verdict.findings}
         for kind, finding in found.items():
             output, rebuilt = manifest.output(kind), again.output(kind)
             if output is None or rebuilt is None:
-                continue
-            if manifest.signed and keys is None and kind in SIGNED:
+                found[kind] = _unknown(finding)
+            elif manifest.signed and keys is None and kind in SIGNED:
                 why = "it is signed, and no keys were given"
                 state = "not compared" if finding.state == "same" else finding.state
                 found[kind] = msgspec.structs.replace(finding, state=state, detail=why)
@@ -157,7 +169,24 @@ def verify(
                 found[kind] = _compare(
                     finding, output, rebuilt, folder, planned.out, tools=made_with
                 )
-        return verdict(found, rebuilt=True)
+        for output in again.outputs:
+            why = "the manifest does not list it"
+            missing = Finding(kind=output.kind, file=output.file, state="missing", detail=why)
+            found.setdefault(output.kind, missing)
+    false = tuple(claims.false_results(manifest, again))
+    return msgspec.structs.replace(
+        verdict, findings=_sorted(found), rebuilt=True, lock=lock, false=false
+    )
+
+
+def _unknown(finding: Finding) -> Finding:
+    if finding.state != "same":
+        return finding
+    return msgspec.structs.replace(finding, state="unknown", detail="a rebuild makes no such file")
+
+
+def _sorted(findings: Mapping[str, Finding]) -> tuple[Finding, ...]:
+    return tuple(findings[kind] for kind in sorted(findings, key=_order))
 
 
 def _order(kind: str) -> tuple[int, str]:
@@ -210,35 +239,6 @@ def _plan(
         locked=True, lock=manifest.lock, cache=cache, progress=progress,
     )  # fmt: skip
     return msgspec.structs.replace(planned, epoch=manifest.epoch)
-
-
-def input_differences(manifest: Manifest, planned: Plan) -> list[str]:
-    """Return in words which inputs of this checkout are not those of the image."""
-    problems = []
-    if planned.version != manifest.version:
-        problems.append(f"the variant's version is {planned.version}, was {manifest.version}")
-    if planned.arch.debian != manifest.architecture:
-        problems.append(f"architecture {planned.arch.debian}, was {manifest.architecture}")
-    before, now = manifest.builder, planned.builder
-    if now.version != before.version:
-        problems.append(f"this is Bulkhead {now.version}, it was built with {before.version}")
-    elif now.fingerprint != before.fingerprint:
-        problems.append(f"the builder's source is not that of the {before.version} that built it")
-    problems += _differences("tools", before.tools, now.tools)
-    return problems + _differences("", manifest.inputs, planned.inputs)
-
-
-def _differences(what: str, before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    problems = []
-    for name in sorted(before.keys() | now.keys()):
-        label = f"{what} {name!r}".strip()
-        if name not in now:
-            problems.append(f"{label} is gone")
-        elif name not in before:
-            problems.append(f"{label} is new")
-        elif before[name] != now[name]:
-            problems.append(f"{label} has changed")
-    return problems
 
 
 def _compare(

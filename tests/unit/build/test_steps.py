@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from bulkhead.build import steps
+from bulkhead.build.complete import files
+from bulkhead.build.tree import Tree
 
 
 def test_the_same_inputs_run_a_step_once(tmp_path: Path) -> None:
@@ -45,6 +47,18 @@ def test_a_step_that_fails_leaves_nothing(tmp_path: Path) -> None:
         steps.cached(tmp_path, "step", "inputs", make)
 
     assert list((tmp_path / "steps" / "step").iterdir()) == []
+
+
+def test_bytecode_that_python_left_is_no_content(tmp_path: Path) -> None:
+    """What is not hashed does not get into an image either."""
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "a.pyc").write_text("a")
+    (tmp_path / "not__pycache__").write_text("b")
+    tree = Tree()
+    files.overlay(tree, tmp_path)
+
+    assert list(steps.file_fingerprints(tmp_path)) == ["not__pycache__"]
+    assert [path for path, _ in tree.items()] == ["not__pycache__"]
 
 
 def test_a_directorys_hash_sees_names_bytes_links_and_the_executable_bit(tmp_path: Path) -> None:

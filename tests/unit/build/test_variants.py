@@ -164,6 +164,7 @@ def test_relative_paths_count_from_the_file_that_has_them(tmp_path: Path) -> Non
         'keys = ["./own.gpg", "debian-archive-trixie-stable.gpg"]\n'
     )
     path = write(tmp_path, "own", text)
+    (tmp_path / "own" / "files").mkdir()
 
     variant = variants.load(str(path)).variant
 
@@ -172,3 +173,34 @@ def test_relative_paths_count_from_the_file_that_has_them(tmp_path: Path) -> Non
     assert variant.repositories[0].keys == (
         str(tmp_path / "own" / "own.gpg"), "debian-archive-trixie-stable.gpg",
     )  # fmt: skip
+
+
+def test_a_directory_of_rootfs_that_is_not_there_is_told(tmp_path: Path) -> None:
+    """An image without the files that were meant would be built as if nothing were wrong."""
+    path = write(tmp_path, "own", 'rootfs = ["./rootsf"]\n')
+    (tmp_path / "own" / "rootfs").mkdir()
+
+    with pytest.raises(
+        UserError, match=r"own/variant\.toml: the directory '.*/own/rootsf' .*\n.*'rootfs'\?"
+    ):
+        variants.load(str(path))
+
+
+@pytest.mark.parametrize("key", ["rootfs", "preload", "settings-groups"])
+def test_a_path_is_taken_away_as_the_child_sees_it(tmp_path: Path, key: str) -> None:
+    """`-../parent/files` is the parent's `./files`."""
+    write(tmp_path, "parent", f'{key} = ["./files"]\n')
+    (tmp_path / "parent" / "files").mkdir()
+    path = write(tmp_path, "child", f'inherit = ["../parent"]\n{key} = ["-../parent/files"]\n')
+
+    variant = variants.load(str(path)).variant
+
+    assert (variant.rootfs, variant.preload, variant.settings_groups) == ((), (), ())
+
+
+def test_taking_away_a_path_that_no_parent_has_is_told(tmp_path: Path) -> None:
+    """It is no path that begins with a dash."""
+    path = write(tmp_path, "own", 'rootfs = ["-./files"]\n')
+
+    with pytest.raises(UserError, match="takes away what no parent has"):
+        variants.load(str(path))

@@ -6,6 +6,7 @@ import posixpath
 from collections.abc import Mapping
 from pathlib import Path
 
+from bulkhead.build import steps
 from bulkhead.build.select import merged
 from bulkhead.build.tree import Entry, Kind, Tree, directory, file, file_from, symlink
 
@@ -81,7 +82,7 @@ def overlay(tree: Tree, folder: Path) -> None:
     left out, because version control does not know it and the next checkout
     would lack it; a `.gitkeep` in it keeps it, and is left out itself.
     """
-    for path in sorted(folder.rglob("*")):
+    for path in steps.content(folder):
         inside = merged(path.relative_to(folder).as_posix())
         if path.is_symlink():
             tree.put(inside, symlink(str(path.readlink())))
