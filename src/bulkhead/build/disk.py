@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import tempfile
 import uuid as uuids
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
@@ -26,7 +27,7 @@ from bulkhead.build import signing, verity
 from bulkhead.build.keys import Keys
 from bulkhead.lib.dirs import repository_root
 from bulkhead.model.arch import Architecture
-from bulkhead.model.errors import UserError
+from bulkhead.model.errors import HostError, UserError
 
 if TYPE_CHECKING:
     from bulkhead.build.tools import Tools
@@ -37,6 +38,11 @@ ESP_TYPE = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
 LABEL_LENGTH = 36
 LOADER_CONF = "timeout 0\neditor no\nauto-firmware no\nauto-reboot no\nconsole-mode keep\n"
 TRIES = 3
+# What repart reads is in its working directory under these names. In its files it expands "%",
+# splits at ":" and takes "\\" away, and it passes over lines that it cannot expand: no path of
+# this machine may get into them.
+HERE = "/proc/self/cwd"
+ESP, ROOT, HASH_TREE = "esp", "root", "verity"
 
 
 class DiskLayout(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,21 +127,14 @@ def make(
     _check_fits(hash_tree, layout.verity_mib, "the verity hash tree", "verity_mib")
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch_name:
         scratch = Path(scratch_name)
-        esp, definitions, image = scratch / "esp", scratch / "repart.d", scratch / "disk.raw"
+        esp, definitions, image = scratch / ESP, scratch / "repart.d", scratch / "disk.raw"
         _write_esp(
             esp, arch=arch, boot=boot, entry=f"{label}+{TRIES}-0.efi", tools=tools, epoch=epoch
         )
         _check_fits_esp(esp, layout)
-        _write_definitions(
-            definitions,
-            arch=arch,
-            layout=layout,
-            esp=esp,
-            root=root,
-            hash_tree=hash_tree,
-            root_hash=root_hash,
-            label=label,
-        )
+        for name_inside, source in ((ROOT, root), (HASH_TREE, hash_tree)):
+            (scratch / name_inside).symlink_to(os.path.abspath(source))
+        _write_definitions(definitions, arch=arch, layout=layout, root_hash=root_hash, label=label)
         argv = [
             "systemd-repart", "--offline=yes", "--empty=create", f"--size={layout.total_mib()}M",
             f"--seed={seed or uuids.UUID(root_hash[:32])}", f"--definitions={definitions}",
@@ -144,10 +143,60 @@ def make(
             "--sector-size=512", "--dry-run=no", "--pretty=no", "--no-pager", str(image),
         ]  # fmt: skip
         tools.run(
-            argv, reads=[root, hash_tree], writes=[scratch], env={"SOURCE_DATE_EPOCH": str(epoch)}
-        )
+            argv, reads=[root, hash_tree], writes=[scratch], cwd=scratch,
+            env={"SOURCE_DATE_EPOCH": str(epoch)},
+        )  # fmt: skip
+        _check_content(image, layout=layout, root=root, hash_tree=hash_tree)
         os.chmod(image, 0o644)
         os.replace(image, out)
+
+
+def _check_content(image: Path, *, layout: DiskLayout, root: Path, hash_tree: Path) -> None:
+    """Refuse an image without what was to be copied into it, which repart may call a success.
+
+    It reads a few blocks, where the partitions are by the layout: that the whole is there is not
+    in doubt once the beginning and the end are.
+    """
+    esp_at = MIB
+    root_at = esp_at + layout.esp_mib * MIB
+    hash_tree_at = root_at + layout.root_mib * MIB
+    with image.open("rb") as disk:
+        missing = [] if _lists(disk, esp_at, b"EFI        ") else ["the EFI programs"]
+        for what, source, start in (
+            ("the root", root, root_at), ("its hash tree", hash_tree, hash_tree_at),
+        ):  # fmt: skip
+            if not _holds(disk, start, source):
+                missing.append(what)
+    if missing:
+        raise HostError(
+            f"systemd-repart made a disk image without {' and '.join(missing)}",
+            hint="run it again with --debug before the command, and report what it shows",
+        )
+
+
+def _lists(disk: BinaryIO, start: int, name: bytes) -> bool:
+    """Tell whether the root directory of the FAT32 at `start` has an entry of this name.
+
+    Microsoft's "FAT: General Overview of On-Disk Format" has these fields.
+    """
+    disk.seek(start)
+    boot = disk.read(512).ljust(512, b"\0")
+    sector, sectors, reserved, tables = struct.unpack_from("<HBHB", boot, 11)
+    length, cluster = struct.unpack_from("<I4xI", boot, 36)
+    disk.seek(start + (reserved + tables * length + max(0, cluster - 2) * sectors) * sector)
+    return name in disk.read(512)
+
+
+def _holds(disk: BinaryIO, start: int, source: Path) -> bool:
+    """Tell whether the first and the last block of `source` are at `start`."""
+    with source.open("rb") as file:
+        for at in (0, max(0, source.stat().st_size - verity.BLOCK)):
+            file.seek(at)
+            disk.seek(start + at)
+            block = file.read(verity.BLOCK)
+            if disk.read(len(block)) != block:
+                return False
+    return True
 
 
 def _check_fits(image: Path, room_mib: int, what: str, key: str) -> None:
@@ -207,21 +256,20 @@ def _write_definitions(
     *,
     arch: Architecture,
     layout: DiskLayout,
-    esp: Path,
-    root: Path,
-    hash_tree: Path,
     root_hash: str,
     label: str,
 ) -> None:
     root_uuid, verity_uuid = verity.partition_uuids(root_hash)
     root_type, verity_type = arch.root_partition_type, arch.verity_partition_type
-    copy = "CopyFiles={}:/"
     rows = [
-        ("10-esp", ESP_TYPE, "esp", layout.esp_mib, ["Format=vfat", copy.format(esp)]),
-        ("20-root-a", root_type, label, layout.root_mib, [f"UUID={root_uuid}", f"CopyBlocks={root}"]),
+        ("10-esp", ESP_TYPE, "esp", layout.esp_mib, ["Format=vfat", f"CopyFiles={HERE}/{ESP}:/"]),
+        (
+            "20-root-a", root_type, label, layout.root_mib,
+            [f"UUID={root_uuid}", f"CopyBlocks={HERE}/{ROOT}"],
+        ),
         (
             "21-verity-a", verity_type, label, layout.verity_mib,
-            [f"UUID={verity_uuid}", f"CopyBlocks={hash_tree}"],
+            [f"UUID={verity_uuid}", f"CopyBlocks={HERE}/{HASH_TREE}"],
         ),
         ("30-root-b", root_type, "_empty", layout.root_mib, []),
         ("31-verity-b", verity_type, "_empty", layout.verity_mib, []),

@@ -1,7 +1,9 @@
-"""Disk layouts that cannot work are refused before a tool runs."""
+"""Disk layouts that cannot work are refused before a tool runs, images without content after it."""
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,21 +11,48 @@ import pytest
 from bulkhead.build import disk
 from bulkhead.build.tools import Tools
 from bulkhead.model.arch import AMD64
-from bulkhead.model.errors import UserError
+from bulkhead.model.errors import HostError, UserError
 
 SMALL = disk.DiskLayout(esp_mib=4, root_mib=1, verity_mib=1)
 
 
-def attempt(folder: Path, *, root: int = 4096, uki: int = 4096, version: str = "1.0.0") -> None:
-    """Try to make an image of files with these sizes; the tool tree does not exist."""
+NO_TOOLS = Tools(name="none", root=Path("none"), key="")
+
+
+class EmptyRepart(Tools):
+    """Makes a disk of the right size with nothing in it, as repart does where it ignores lines.
+
+    Attributes:
+        definitions: the text of all the files that it was given.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(name="image", root=Path("none"), key="")
+        self.definitions = ""
+
+    def run(self, argv: Sequence[str], **options: object) -> subprocess.CompletedProcess[bytes]:
+        """Be systemd-repart."""
+        folder = next(Path(a.partition("=")[2]) for a in argv if a.startswith("--definitions="))
+        self.definitions = "".join(path.read_text() for path in sorted(folder.iterdir()))
+        with Path(argv[-1]).open("wb") as image:
+            image.truncate(SMALL.total_mib() * disk.MIB)
+        return subprocess.CompletedProcess(argv, 0, b"", b"")
+
+
+def attempt(
+    folder: Path, *, root: int = 4096, uki: int = 4096, version: str = "1.0.0",
+    tools: Tools = NO_TOOLS,
+) -> None:  # fmt: skip
+    """Try to make an image of files with these sizes."""
     for name, size in (("root", root), ("verity", 8192), ("uki", uki), ("loader", 9), ("start", 9)):
         with (folder / name).open("wb") as file:
+            file.write(b"x")
             file.truncate(size)
     disk.make(
         folder / "disk.raw", arch=AMD64, layout=SMALL, root=folder / "root",
         hash_tree=folder / "verity", root_hash="0" * 64, name="standalone", version=version,
         boot=disk.Boot(uki=folder / "uki", loader=folder / "loader", start=folder / "start"),
-        tools=Tools(name="none", root=folder / "none", key=""), epoch=0,
+        tools=tools, epoch=0,
     )  # fmt: skip
 
 
@@ -47,3 +76,28 @@ def test_a_label_longer_than_the_table_holds_is_refused(tmp_path: Path) -> None:
     """GPT labels end at 36 characters."""
     with pytest.raises(UserError, match="longer than 36 characters"):
         attempt(tmp_path, version="1.0.0-with-a-very-long-suffix")
+
+
+def test_no_path_of_the_machine_gets_into_reparts_files(tmp_path: Path) -> None:
+    """There "%" is expanded and ":" separates; `%2F` is in the names of many CI systems."""
+    folder, repart = tmp_path / "50%off", EmptyRepart()
+    folder.mkdir()
+
+    with pytest.raises(HostError):
+        attempt(folder, tools=repart)
+
+    assert "CopyBlocks=/proc/self/cwd/root\n" in repart.definitions
+    assert str(tmp_path) not in repart.definitions
+    assert "%" not in repart.definitions
+
+
+def test_an_image_without_its_content_is_no_success(tmp_path: Path) -> None:
+    """What repart left out is named, and nothing appears."""
+    with pytest.raises(
+        HostError,
+        match="made a disk image without the EFI programs and the root and its hash tree",
+    ) as caught:
+        attempt(tmp_path, tools=EmptyRepart())
+
+    assert "run it again with --debug" in str(caught.value)
+    assert not (tmp_path / "disk.raw").exists()
