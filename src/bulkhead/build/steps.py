@@ -17,8 +17,8 @@ from pathlib import Path
 import msgspec
 
 import bulkhead
+from bulkhead.build import durable
 from bulkhead.lib import cachelock
-from bulkhead.lib.atomicfile import new_directory
 from bulkhead.lib.dirs import repository_root
 
 KEEP_S = 14 * 24 * 3600
@@ -91,7 +91,7 @@ def cached(cache_dir: Path, step: str, inputs: str, make: Callable[[Path], None]
     cachelock.use(cache_dir)
     path = cache_dir / "steps" / step / key(inputs, builder_fingerprint())
     if not path.is_dir():
-        with new_directory(path) as scratch:
+        with durable.new_directory(path) as scratch:
             make(scratch)
     os.utime(path)
     return path

@@ -21,11 +21,12 @@ from typing import IO
 
 import msgspec
 
+from bulkhead.build import durable
 from bulkhead.build.debian import download, keep, lockfile, locking
 from bulkhead.build.debian.deb import unpack
 from bulkhead.build.debian.space import needs_space
 from bulkhead.build.tree import Entry, Kind, Tree, directory, file, symlink
-from bulkhead.lib import atomicfile, cachelock, sandbox, suggest
+from bulkhead.lib import cachelock, sandbox, suggest
 from bulkhead.lib.dirs import repository_root
 from bulkhead.lib.progress import Progress
 from bulkhead.model.errors import HostError, UserError
@@ -336,7 +337,7 @@ def _name_interpreters(tree: Tree) -> None:
 
 def _write(tree: Tree, root: Path) -> None:
     """Write a tree to disk, whole or not at all. Owners do not matter, setuid bits are dropped."""
-    with atomicfile.new_directory(root) as scratch:
+    with durable.new_directory(root) as scratch:
         base = str(scratch)
         for path, entry in tree.items():
             target = f"{base}/{path}"

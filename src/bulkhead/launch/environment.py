@@ -73,6 +73,9 @@ def build(target: Path, requirements: Path) -> None:
                 f"pip could not install {requirements.name}:\n{_indented(done.stderr)}",
                 hint="pip uses the machine's own configuration and proxy; see `pip config list`",
             )
+        # After a power cut the name could be there before the modules' bytes are. It waits for
+        # all disks, but once; syncfs(2) would take ctypes, which a minimal Python may lack.
+        os.sync()
 
 
 def _create(folder: Path) -> None:

@@ -3,32 +3,35 @@
 The bytes of a package are data from elsewhere even when they are signed: a
 member's name never becomes a path on this machine. Files are stored under
 numbers in `cache/unpacked/SHA256`, and an index beside them says which path
-each belongs to; the second `unpack` of a package only reads that index.
+each belongs to; the second `unpack` of a package only reads that index, and
+looks whether the files are there and have their sizes.
 """
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import hashlib
 import io
 import lzma
+import os
 import shutil
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 import zstandard
 
+from bulkhead.build import durable
 from bulkhead.build.debian import archive, deb822, keep
 from bulkhead.build.debian.space import needs_space
 from bulkhead.build.tree import Entry, Kind, Tree
-from bulkhead.lib import atomicfile
 from bulkhead.model.errors import HostError, Untrusted
 
-FORMAT = 1
+FORMAT = 2
 """Part of the cached directories' names: count it up whenever `_Stored` changes."""
 
 MAX_BYTES = 4 << 30
@@ -64,6 +67,8 @@ class _Row(msgspec.Struct, array_like=True):
     gid: int
     value: str
     """A symbolic link's target, or the name of the file with a file's bytes."""
+    size: int = 0
+    """Of that file."""
 
 
 class _Stored(msgspec.Struct, array_like=True):
@@ -91,11 +96,14 @@ def unpack(deb: Path, *, sha256: str, cache: Path) -> Package:
         HostError: it cannot be read, or there is no space left.
     """
     place = cache / "unpacked" / f"{sha256}.{FORMAT}"
-    try:
-        stored = _DECODER.decode((place / _INDEX).read_bytes())
-        keep.touch(place)
-    except FileNotFoundError:
+    stored = _read(place)
+    if stored is None and place.exists():
+        _remove_broken(place)
+        stored = _read(place)
+    if stored is None:
         stored = _unpack(deb, sha256, place)
+    else:
+        keep.touch(place)
     return _package(stored, place)
 
 
@@ -108,6 +116,38 @@ def control(deb: Path) -> dict[str, str]:
     """
     with _open(deb) as file, _refusals(deb):
         return _control(archive.members(file, where=deb)[0])[0]
+
+
+def _read(place: Path) -> _Stored | None:
+    """Return what is stored in `place`, or None unless all of it is there.
+
+    A disk that was damaged, or whoever tidied up, may have taken a part; the sizes show most of
+    that for the price of looking.
+    """
+    base = str(place)
+    try:
+        stored = _DECODER.decode((place / _INDEX).read_bytes())
+        whole = all(
+            os.stat(f"{base}/{row.value}").st_size == row.size
+            for row in stored.rows
+            if row.kind == _FILE
+        )
+    except (FileNotFoundError, NotADirectoryError, msgspec.MsgspecError):
+        return None
+    return stored if whole else None
+
+
+def _remove_broken(place: Path) -> None:
+    """Remove an entry of which something is missing, unless somebody has made it anew meanwhile."""
+    parent = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(parent, fcntl.LOCK_EX)
+        # In this order: what was not there a moment ago may have been made by now.
+        if place.exists() and _read(place) is None:
+            with suppress(FileNotFoundError), needs_space(place, 0):
+                shutil.rmtree(place)
+    finally:
+        os.close(parent)
 
 
 def _package(stored: _Stored, place: Path) -> Package:
@@ -145,7 +185,7 @@ def _unpack(deb: Path, sha256: str, place: Path) -> _Stored:
         fields, scripts = _control(control_member)
         if not {"Package", "Version", "Architecture"} <= fields.keys():
             raise _Refused("its control file lacks Package, Version or Architecture")
-        with needs_space(place, 8 * deb.stat().st_size), atomicfile.new_directory(place) as scratch:
+        with needs_space(place, 8 * deb.stat().st_size), durable.new_directory(place) as scratch:
             rows = _Unpacker(scratch).run(data_member)
             stored = _Stored(control=fields, scripts=scripts, rows=rows)
             (scratch / _INDEX).write_bytes(msgspec.msgpack.encode(stored))
@@ -241,7 +281,7 @@ class _Unpacker:
         elif info.islnk():
             row = self._hard_link(path, info)
         elif info.isreg() and not info.issparse():
-            row = self._row(path, _FILE, info, self._store(tar, info))
+            row = self._row(path, _FILE, info, self._store(tar, info), size=info.size)
         else:
             raise _Refused(f"{path!r} is a device, a FIFO or something else that no image has")
         self._rows[path] = row
@@ -261,11 +301,13 @@ class _Unpacker:
         target = self._rows.get(_path(info.linkname))
         if target is None or target.kind != _FILE:
             raise _Refused(f"{path!r} is a hard link to {info.linkname!r}, no file of the package")
-        return _Row(path, _FILE, target.mode, target.uid, target.gid, target.value)
+        return msgspec.structs.replace(target, path=path)
 
-    def _row(self, path: str, kind: int, info: tarfile.TarInfo, value: str) -> _Row:
+    def _row(
+        self, path: str, kind: int, info: tarfile.TarInfo, value: str, *, size: int = 0
+    ) -> _Row:
         mode = 0o777 if kind == _SYMLINK else info.mode & 0o7777
-        return _Row(path, kind, mode, info.uid, info.gid, value)
+        return _Row(path, kind, mode, info.uid, info.gid, value, size)
 
     def _store(self, tar: tarfile.TarFile, info: tarfile.TarInfo) -> str:
         self._bytes += info.size

@@ -95,6 +95,46 @@ def test_second_unpack_reads_only_the_cache(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "left"),
+    [
+        ("000000", b""), ("000000", b"some"), ("000000", None),
+        ("index.msgpack", b""), ("index.msgpack", bytes(9)), ("index.msgpack", None),
+    ],
+)  # fmt: skip
+def test_what_is_missing_in_the_cache_is_unpacked_again(
+    tmp_path: Path, name: str, left: bytes | None
+) -> None:
+    """After a power cut, say, an entry is thrown away; nothing wrong gets into an image."""
+    data = archive.deb("x", files={"a": b"some text"})
+    unpack(tmp_path, data)
+    (place,) = (tmp_path / "cache" / "unpacked").iterdir()
+    (place / name).unlink()
+    if left is not None:
+        (place / name).write_bytes(left)
+
+    again = unpack(tmp_path, data)
+
+    assert again.tree["a"].read() == b"some text"
+    assert list((tmp_path / "cache" / "unpacked").iterdir()) == [place]
+
+
+def test_threads_may_find_the_same_damage_at_once(tmp_path: Path) -> None:
+    """Nobody removes what somebody else has just made anew."""
+    data = archive.deb("x", files={f"f{number}": b"1" * 5000 for number in range(50)})
+    unpack(tmp_path, data)
+    (place,) = (tmp_path / "cache" / "unpacked").iterdir()
+    (place / "000007").unlink()
+
+    with ThreadPoolExecutor(8) as pool:
+        packages = list(pool.map(lambda _: deb.unpack(
+            tmp_path / "x.deb", sha256=hashlib.sha256(data).hexdigest(), cache=tmp_path / "cache"
+        ), range(8)))  # fmt: skip
+
+    contents = {e.read() for p in packages for _, e in p.tree.items() if e.kind is Kind.FILE}
+    assert contents == {b"1" * 5000}
+
+
+@pytest.mark.parametrize(
     ("suffix", "compress"),
     [
         ("", bytes),
