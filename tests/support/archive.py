@@ -36,7 +36,7 @@ def member(
 def tar(members: Sequence[tuple[tarfile.TarInfo, bytes]]) -> bytes:
     """Return a tar archive."""
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as archive:
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for info, data in members:
             archive.addfile(info, io.BytesIO(data))
     return out.getvalue()

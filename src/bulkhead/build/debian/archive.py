@@ -18,6 +18,11 @@ from bulkhead.model.errors import Untrusted
 
 _MAGIC = b"!<arch>\n"
 _HEADER = 60
+_CHUNK = 1 << 18
+_INPUT = 1 << 15
+
+XZ_MEMORY = 128 << 20
+"""What decompressing may take: `xz -9` needs about 65 MiB, a hostile archive asks for gigabytes."""
 
 
 class Member(io.RawIOBase):
@@ -48,10 +53,10 @@ class Member(io.RawIOBase):
         Raises:
             Untrusted: a compression that deb(5) does not know.
         """
-        stream = io.BufferedReader(self, 1 << 18)
+        stream = io.BufferedReader(self, _CHUNK)
         suffix = self.name.rpartition(".tar")[2]
         if suffix == ".xz":
-            return lzma.open(stream)
+            return io.BufferedReader(_Xz(stream), _CHUNK)
         if suffix == ".gz":
             return cast("IO[bytes]", gzip.open(stream))
         if suffix == ".zst":
@@ -61,7 +66,46 @@ class Member(io.RawIOBase):
             return reader
         if suffix == "":
             return stream
-        raise Untrusted(f"member {self.name!r} is compressed in an unknown way")
+        raise Untrusted(
+            f"member {self.name!r} is compressed in an unknown way", where=str(self._file.name)
+        )
+
+
+class _Xz(io.RawIOBase):
+    """The decompressed content of a .xz stream, as lzma.open but with a limit on memory."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._decompressor = _decompressor()
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # what io calls it with
+        """Read the next bytes; raise if the file ends before the stream does."""
+        data = b""
+        while not data:
+            packed = b""
+            if self._decompressor.eof:
+                # xz(1): further streams may follow, with zeros between them.
+                packed = self._decompressor.unused_data.lstrip(b"\0")
+                while not packed:
+                    if not (more := self._file.read(_INPUT)):
+                        return 0
+                    packed = more.lstrip(b"\0")
+                self._decompressor = _decompressor()
+            elif self._decompressor.needs_input:
+                packed = self._file.read(_INPUT)
+                if not packed:
+                    raise EOFError("its xz stream is cut off")
+            data = self._decompressor.decompress(packed, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _decompressor() -> lzma.LZMADecompressor:
+    return lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=XZ_MEMORY)
 
 
 def members(file: BinaryIO, *, where: Path) -> tuple[Member, Member]:

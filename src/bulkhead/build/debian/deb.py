@@ -26,8 +26,9 @@ import msgspec
 import zstandard
 
 from bulkhead.build import durable
-from bulkhead.build.debian import archive, deb822, keep
+from bulkhead.build.debian import archive, deb822, keep, untar
 from bulkhead.build.debian.space import needs_space
+from bulkhead.build.debian.untar import Refused
 from bulkhead.build.tree import Entry, Kind, Tree
 from bulkhead.model.errors import HostError, Untrusted
 
@@ -35,8 +36,13 @@ FORMAT = 2
 """Part of the cached directories' names: count it up whenever `_Stored` changes."""
 
 MAX_BYTES = 4 << 30
+"""Of the decompressed data archive: everything in it."""
 MAX_MEMBERS = 200_000
+MAX_PATH_BYTES = 64 << 20
+"""Of all paths and targets of links together: they are kept in memory."""
 MAX_CONTROL_BYTES = 16 << 20
+MAX_OWNER = (1 << 32) - 2
+"""Linux counts users and groups in 32 bits; the last number means none."""
 
 SCRIPTS = ("preinst", "postinst", "prerm", "postrm", "config")
 """Maintainer scripts: programs that dpkg would run. `config` is debconf's."""
@@ -184,7 +190,7 @@ def _unpack(deb: Path, sha256: str, place: Path) -> _Stored:
         control_member, data_member = archive.members(file, where=deb)
         fields, scripts = _control(control_member)
         if not {"Package", "Version", "Architecture"} <= fields.keys():
-            raise _Refused("its control file lacks Package, Version or Architecture")
+            raise Refused("its control file lacks Package, Version or Architecture")
         with needs_space(place, 8 * deb.stat().st_size), durable.new_directory(place) as scratch:
             rows = _Unpacker(scratch).run(data_member)
             stored = _Stored(control=fields, scripts=scripts, rows=rows)
@@ -199,38 +205,33 @@ def _open(deb: Path) -> io.BufferedReader:
         raise HostError(f"cannot be read: {error.strerror}", where=str(deb)) from error
 
 
-class _Refused(Exception):  # becomes Untrusted with the file's name
-    """Content that no package may have."""
-
-
 @contextmanager
 def _refusals(deb: Path) -> Iterator[None]:
     """Turn every way in which an archive can be broken into one error that names the file."""
     try:
         yield
     except (
-        _Refused, EOFError, tarfile.TarError, lzma.LZMAError, zlib.error, zstandard.ZstdError,
+        Refused, EOFError, tarfile.TarError, lzma.LZMAError, zlib.error, zstandard.ZstdError,
         gzip.BadGzipFile, UnicodeDecodeError,
     ) as error:  # fmt: skip
         raise Untrusted(f"was refused: {error}", where=str(deb)) from error
+    except RecursionError as error:
+        # tarfile reads what a header for a long name is about by calling itself.
+        raise Untrusted("was refused: a name in it has too many headers", where=str(deb)) from error
 
 
 def _control(member: archive.Member) -> tuple[dict[str, str], dict[str, str]]:
     texts: dict[str, str] = {}
-    total = 0
-    with member.open() as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+    with untar.reading(member, limit=MAX_CONTROL_BYTES) as tar:
         for info in tar:
-            total += info.size
-            if total > MAX_CONTROL_BYTES:
-                raise _Refused(f"its control archive has more than {MAX_CONTROL_BYTES} bytes")
             path = _path(info.name)
             if not info.isreg():
                 if path == "" and info.isdir():
                     continue
-                raise _Refused(f"{info.name!r} in its control archive is not a plain file")
+                raise Refused(f"{info.name!r} in its control archive is not a plain file")
             content = tar.extractfile(info)
             if "/" in path or path in texts or content is None:
-                raise _Refused(f"{info.name!r} in its control archive is out of place")
+                raise Refused(f"{info.name!r} in its control archive is out of place")
             # Scripts are ASCII or UTF-8; a template in another encoding does not matter here.
             texts[path] = content.read().decode(errors="replace")
     fields = deb822.first(texts.pop("control", ""))
@@ -243,48 +244,52 @@ class _Unpacker:
     def __init__(self, scratch: Path) -> None:
         self._scratch = scratch
         self._rows: dict[str, _Row] = {}
-        self._bytes = 0
+        self._path_bytes = 0
         self._files = 0
 
     def run(self, member: archive.Member) -> list[_Row]:
-        with (
-            member.open() as stream,
-            tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 18) as tar,
-        ):
+        with untar.reading(member, limit=MAX_BYTES) as tar:
             for count, info in enumerate(tar):
                 if count >= MAX_MEMBERS:
-                    raise _Refused(f"more than {MAX_MEMBERS} members")
+                    raise Refused(f"more than {MAX_MEMBERS} members")
                 self._member(tar, info)
                 # Otherwise tarfile keeps all of them.
                 tar.members = []  # type: ignore[attr-defined]  # public in practice, absent from typeshed
-            while stream.read(1 << 18):
-                pass  # to the end, so that what is cut off or broken after the last member shows
         return [self._rows[path] for path in sorted(self._rows)]
 
     def _member(self, tar: tarfile.TarFile, info: tarfile.TarInfo) -> None:
         path = _path(info.name)
         if path == "":
             if not info.isdir():
-                raise _Refused("its root is not a directory")
+                raise Refused("its root is not a directory")
             return
         known = self._rows.get(path)
         # Some makers of packages repeat directories, or name them after what is in them.
         if known is not None and not (info.isdir() and known.kind == _DIRECTORY):
-            raise _Refused(f"{path!r} is in it twice")
+            raise Refused(f"{path!r} is in it twice")
         self._check_above(path)
         if info.isdir():
             row = self._row(path, _DIRECTORY, info, "")
         elif info.issym():
             if not info.linkname or "\0" in info.linkname:
-                raise _Refused(f"the link {path!r} leads nowhere")
+                raise Refused(f"the link {path!r} leads nowhere")
             row = self._row(path, _SYMLINK, info, _text(info.linkname))
         elif info.islnk():
             row = self._hard_link(path, info)
         elif info.isreg() and not info.issparse():
             row = self._row(path, _FILE, info, self._store(tar, info), size=info.size)
         else:
-            raise _Refused(f"{path!r} is a device, a FIFO or something else that no image has")
-        self._rows[path] = row
+            raise Refused(f"{path!r} is a device, a FIFO or something else that no image has")
+        self._add(row)
+
+    def _add(self, row: _Row) -> None:
+        self._rows[row.path] = row
+        self._path_bytes += len(row.path) + len(row.value)
+        # Directories that the archive left out count too: a long path names thousands of them.
+        if len(self._rows) > MAX_MEMBERS:
+            raise Refused(f"more than {MAX_MEMBERS} paths")
+        if self._path_bytes > MAX_PATH_BYTES:
+            raise Refused(f"paths of more than {MAX_PATH_BYTES} bytes together")
 
     def _check_above(self, path: str) -> None:
         """Refuse a path below a link or a file; name directories that the archive left out."""
@@ -292,33 +297,32 @@ class _Unpacker:
         while above:
             found = self._rows.get(above)
             if found is None:
-                self._rows[above] = _Row(above, _DIRECTORY, 0o755, 0, 0, "")
+                self._add(_Row(above, _DIRECTORY, 0o755, 0, 0, ""))
             elif found.kind != _DIRECTORY:
-                raise _Refused(f"{path!r} would be written through {above!r}, not a directory")
+                raise Refused(f"{path!r} would be written through {above!r}, not a directory")
             above = above.rpartition("/")[0]
 
     def _hard_link(self, path: str, info: tarfile.TarInfo) -> _Row:
         target = self._rows.get(_path(info.linkname))
         if target is None or target.kind != _FILE:
-            raise _Refused(f"{path!r} is a hard link to {info.linkname!r}, no file of the package")
+            raise Refused(f"{path!r} is a hard link to {info.linkname!r}, no file of the package")
         return msgspec.structs.replace(target, path=path)
 
     def _row(
         self, path: str, kind: int, info: tarfile.TarInfo, value: str, *, size: int = 0
     ) -> _Row:
+        if not (0 <= info.uid <= MAX_OWNER and 0 <= info.gid <= MAX_OWNER):
+            raise Refused(f"{path!r} has an owner that cannot be: {info.uid}:{info.gid}")
         mode = 0o777 if kind == _SYMLINK else info.mode & 0o7777
         return _Row(path, kind, mode, info.uid, info.gid, value, size)
 
     def _store(self, tar: tarfile.TarFile, info: tarfile.TarInfo) -> str:
-        self._bytes += info.size
-        if self._bytes > MAX_BYTES:
-            raise _Refused(f"more than {MAX_BYTES} bytes when unpacked")
         content = tar.extractfile(info)
         assert content is not None
         name = f"{self._files:06}"
         self._files += 1
         with (self._scratch / name).open("wb") as out:
-            shutil.copyfileobj(content, out, 1 << 18)
+            shutil.copyfileobj(content, out, untar.CHUNK)
         return name
 
 
@@ -326,15 +330,15 @@ def _path(name: str) -> str:
     """Return a member's path without the leading `./`.
 
     Raises:
-        _Refused: it is absolute, leaves the package, or is written in a way that hides where it leads.
+        Refused: it is absolute, leaves the package, or is written in a way that hides where it leads.
     """
     path = _text(name).removeprefix("./").removesuffix("/")
     if path in ("", "."):
         return ""
     if path.startswith("/") or any(part in ("", ".", "..") for part in path.split("/")):
-        raise _Refused(f"the path {name!r} leads out of the package or is not written plainly")
+        raise Refused(f"the path {name!r} leads out of the package or is not written plainly")
     if any(character < " " or character == "\x7f" for character in path):
-        raise _Refused(f"the path {name!r} has control characters in it")
+        raise Refused(f"the path {name!r} has control characters in it")
     return path
 
 
@@ -342,5 +346,5 @@ def _text(name: str) -> str:
     try:
         name.encode()
     except UnicodeEncodeError:
-        raise _Refused(f"the name {name!r} is not UTF-8") from None
+        raise Refused(f"the name {name!r} is not UTF-8") from None
     return name

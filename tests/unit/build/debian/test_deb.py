@@ -15,6 +15,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bulkhead.build.debian import archive as ar_archive
 from bulkhead.build.debian import deb
 from bulkhead.build.debian.space import needs_space
 from bulkhead.build.tree import Entry, Kind
@@ -264,7 +265,9 @@ def test_truncated_data_archive_is_refused(tmp_path: Path) -> None:
 def test_unknown_compression_is_refused(tmp_path: Path) -> None:
     """Only what deb(5) names is read."""
     assert "its members are" in refusal(tmp_path, with_data(b"", name="stuff.tar.xz"))
-    assert "unknown way" in refusal(tmp_path, with_data(b"", name="data.tar.lz4"))
+    assert f"{tmp_path}/x.deb: member 'data.tar.lz4' is compressed in an unknown way" in refusal(
+        tmp_path, with_data(b"", name="data.tar.lz4")
+    )
 
 
 def test_control_archive_with_a_link_is_refused(tmp_path: Path) -> None:
@@ -303,6 +306,119 @@ def test_decompression_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     members = [member(f"./{number}", b"0" * (1 << 19)) for number in range(3)]
 
     assert "more than 1048576 bytes" in refusal(tmp_path, archive.deb("x", members=members))
+
+
+def header(kind: bytes, data: bytes = b"", *, size: int | None = None, uid: int = 0) -> bytes:
+    """Return a member as it is written, which may declare another size than it has."""
+    info = tarfile.TarInfo("./f")
+    info.type, info.uid = kind, uid
+    info.size = len(data) if size is None else size
+    return info.tobuf(tarfile.GNU_FORMAT) + data + bytes(-len(data) % 512)
+
+
+LONG = tarfile.GNUTYPE_LONGNAME
+HEADERS = {
+    "names of names": (header(LONG, b"a\0") * 1200, "a name in it has too many headers"),
+    "name of 1 GiB": (header(LONG, size=1 << 30), "a name in it has 1073741824 bytes"),
+    "link of 1 GiB": (
+        header(tarfile.GNUTYPE_LONGLINK, size=1 << 30), "a name in it has 1073741824 bytes",
+    ),
+    "size below zero": (header(LONG, size=-512), "has a size below zero"),
+    "map of a sparse file": (header(tarfile.XHDTYPE, b"23 GNU.sparse.map=a,b\n\n"), "unknown to dpkg"),
+    "size of a sparse file": (header(tarfile.XHDTYPE, b"20 GNU.sparse.size=q\n"), "unknown to dpkg"),
+    "map in a sparse file": (
+        header(tarfile.XHDTYPE, b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n"),
+        "unknown to dpkg",
+    ),
+    "number of 40 digits": (header(tarfile.XHDTYPE, b"48 uid=" + b"9" * 40 + b"\n"), "unknown to dpkg"),
+    "global pax header": (header(tarfile.XGLTYPE, b"10 uid=12\n"), "unknown to dpkg"),
+    "old sparse file": (header(tarfile.GNUTYPE_SPARSE), "unknown to dpkg"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["control", "data"])
+@pytest.mark.parametrize("attack", HEADERS)
+def test_hostile_header_is_refused(tmp_path: Path, attack: str, place: str) -> None:
+    """What tarfile would read without a limit, or could not read, never gets that far."""
+    start, reason = HEADERS[attack]
+    hostile = start + header(tarfile.REGTYPE, b"abc\n") + bytes(1024)
+    control = archive.tar([member("./control", b"Package: x\nVersion: 1\nArchitecture: all\n")])
+    members = {"control": control, "data": archive.tar([])} | {place: hostile}
+    data = archive.ar(
+        [("debian-binary", b"2.0\n"), *((f"{key}.tar", value) for key, value in members.items())]
+    )
+
+    text = refusal(tmp_path, data)
+
+    assert text.startswith(f"{tmp_path}/x.deb: was refused: ")
+    assert reason in text
+
+
+@pytest.mark.parametrize("uid", [-7, (1 << 32) - 1, (1 << 55) - 1])
+def test_owner_that_cannot_be_is_refused(tmp_path: Path, uid: int) -> None:
+    """Linux has 32 bits for it, and keeps the last number for itself."""
+    data = with_data(header(tarfile.REGTYPE, uid=uid) + bytes(1024), name="data.tar")
+
+    assert f"'f' has an owner that cannot be: {uid}:0" in refusal(tmp_path, data)
+
+
+def test_long_names_are_read(tmp_path: Path) -> None:
+    """A path and a link's target may be as long as Linux has them."""
+    path, target = "a/" * 2000 + "b", "c" * 4095
+    start = header(LONG, f"./{path}\0".encode()) + header(
+        tarfile.GNUTYPE_LONGLINK, f"{target}\0".encode()
+    )
+    data = with_data(start + header(tarfile.SYMTYPE) + bytes(1024), name="data.tar")
+
+    assert unpack(tmp_path, data).tree[path].target == target
+
+
+def test_bomb_behind_the_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What follows the archive's end is decompressed to check it, within the same limit."""
+    monkeypatch.setattr(deb, "MAX_BYTES", 1 << 20)
+    bomb = lzma.compress(archive.tar([]) + bytes(2 << 20), preset=0)
+
+    assert "more than 1048576 bytes when unpacked" in refusal(tmp_path, with_data(bomb))
+
+
+def test_bomb_in_the_control_archive_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Maintainer scripts are kept in memory: their limit is a lower one."""
+    monkeypatch.setattr(deb, "MAX_CONTROL_BYTES", 1 << 20)
+    data = archive.deb("x", scripts={"postinst": bytes(2 << 20)})
+
+    assert "its control.tar.xz has more than 1048576 bytes" in refusal(tmp_path, data)
+
+
+def test_memory_of_decompression_has_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An xz stream says how much it takes; dictionaries of gigabytes are possible."""
+    monkeypatch.setattr(ar_archive, "XZ_MEMORY", 1 << 20)
+
+    assert "Memory usage limit exceeded" in refusal(tmp_path, archive.deb("x"))
+
+
+def test_xz_streams_may_follow_each_other(tmp_path: Path) -> None:
+    """Parallel compressors make several, with zeros between them."""
+    whole = archive.tar([member("./a", b"1" * 100_000)])
+    parts = [lzma.compress(part) for part in (whole[:700], b"", whole[700:])]
+
+    package = unpack(tmp_path, with_data((b"\0" * 40_000).join(parts) + bytes(8)))
+
+    assert package.tree["a"].read() == b"1" * 100_000
+
+
+def test_paths_have_a_limit_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long path names thousands of directories, each of which is kept."""
+    names = [f"./{number}/" + "a/" * 100 + "b" for number in range(20)]
+    data = archive.deb("x", members=[member(name) for name in names])
+
+    monkeypatch.setattr(deb, "MAX_PATH_BYTES", 10_000)
+    assert "paths of more than 10000 bytes together" in refusal(tmp_path, data)
+    monkeypatch.setattr(deb, "MAX_MEMBERS", 50)
+    assert "more than 50 paths" in refusal(tmp_path, data)
 
 
 def test_too_many_members_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
