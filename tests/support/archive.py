@@ -122,11 +122,16 @@ class Archive:
         return self.root / "dists" / self.suite / "main" / "binary-amd64" / "Packages.xz"
 
     def publish(
-        self, *, date: datetime | None = None, key: pysequoia.Tsk | None = None, **fields: str
+        self,
+        *,
+        date: datetime | None = None,
+        key: pysequoia.Tsk | None = None,
+        row: str = "",
+        **fields: str,
     ) -> None:
         """Write the index and sign the release file; `fields` replace those of the release.
 
-        A field with an empty value is left out.
+        A field with an empty value is left out. `row` replaces what it says of the index.
         """
         data = lzma.compress("\n".join(self._paragraphs).encode())
         place = self.index
@@ -144,8 +149,8 @@ class Archive:
             "Components": "main",
         } | {name.replace("_", "-"): value for name, value in fields.items()}
         text = "".join(f"{name}: {value}\n" for name, value in control.items() if value)
-        text += "SHA256:\n"
-        text += f" {hashlib.sha256(data).hexdigest()} {len(data)} main/binary-amd64/Packages.xz\n"
+        digest = hashlib.sha256(data).hexdigest()
+        text += f"SHA256:\n {row or f'{digest} {len(data)} main/binary-amd64/Packages.xz'}\n"
         signer = (key or self.key).signer()
         mode = pysequoia.SignatureMode.CLEAR
         self.release.write_bytes(pysequoia.sign(signer, text.encode(), mode=mode))

@@ -9,23 +9,34 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
+import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
-from bulkhead.build.debian import deb822, keep, relations
+from bulkhead.build.debian import checked, deb822, keep, relations
 from bulkhead.lib import atomicfile
 from bulkhead.model.errors import RemoteError
 
-FORMAT = 1
-"""Part of the cached files' names: count it up whenever `Record` changes."""
+FORMAT = 2
+"""Part of the cached files' names: count it up whenever `Record` changes, or what one may have."""
 
 LONGEST_VERSION = 1000
 
-DECOMPRESSORS = {".xz": lzma.decompress, ".gz": gzip.decompress, ".bz2": bz2.decompress}
+LIMIT = 512 << 20
+"""Bytes of a decompressed index; the largest of Debian's has 60 MB."""
+
+_OPENERS: dict[str, Callable[[io.BytesIO], io.BufferedIOBase]] = {
+    ".xz": lzma.LZMAFile,
+    ".gz": lambda file: gzip.GzipFile(fileobj=file),
+    ".bz2": bz2.BZ2File,
+}
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]*")
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True):
@@ -75,11 +86,13 @@ def record(fields: Mapping[str, str], *, path: str, size: int, sha256: str) -> R
 
     Raises:
         KeyError: a field is missing that every package has.
-        ValueError: its version is longer than any version is.
+        ValueError: its name or version cannot be one.
     """
     name, version = fields["Package"], fields["Version"]
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name[:100]!r} cannot be a package's name")
     # Python refuses numbers of more than 4300 digits, which nobody would expect of a comparison.
-    if len(version) > LONGEST_VERSION:
+    if not 0 < len(version) <= LONGEST_VERSION:
         raise ValueError(f"version of {name!r} has {len(version)} characters")
     source, _, source_version = fields.get("Source", name).partition(" ")
     return Record(
@@ -107,10 +120,21 @@ def make(records: Iterable[Record]) -> bytes:
     providers: dict[str, dict[str, None]] = {}
     for row in records:
         packages.setdefault(row.name, []).append(row)
-        if row.provides:
-            for group in relations.parse(row.provides):
-                providers.setdefault(group[0].name, {})[row.name] = None
+        for name in _provided(row):
+            providers.setdefault(name, {})[row.name] = None
     return msgspec.msgpack.encode((packages, {name: list(by) for name, by in providers.items()}))
+
+
+def _provided(row: Record) -> list[str]:
+    """Return what else a package counts as; nothing when it says so in a broken way.
+
+    One such package is no reason to refuse all others. `universe.Candidate`
+    refuses it, with its name, where it would be chosen.
+    """
+    try:
+        return [group[0].name for group in relations.parse(row.provides)]
+    except RemoteError:
+        return []
 
 
 def decode(encoded: bytes) -> Index:
@@ -139,21 +163,44 @@ def parse(data: bytes, *, suffix: str, architecture: str, where: str) -> bytes:
         where: its URL, for messages.
 
     Raises:
-        RemoteError: it is not a package index.
+        RemoteError: it is not a package index, or says of a package what cannot be.
     """
     try:
-        plain = DECOMPRESSORS[suffix](data) if suffix else data
-        return make(_parse(plain.decode(), architecture))
-    except (lzma.LZMAError, zlib.error, OSError, EOFError, KeyError, ValueError) as error:
+        text = _plain(data, suffix).decode()
+    except (lzma.LZMAError, zlib.error, OSError, EOFError, ValueError) as error:
         raise RemoteError(f"is not a package index: {error!r}", where=where) from error
+    return make(_parse(text, architecture, where))
 
 
-def _parse(text: str, architecture: str) -> Iterator[Record]:
+def _plain(data: bytes, suffix: str) -> bytes:
+    if not suffix:
+        return data
+    with _OPENERS[suffix](io.BytesIO(data)) as stream:
+        plain = stream.read(LIMIT + 1)
+    if len(plain) > LIMIT:
+        raise ValueError(f"more than {LIMIT} bytes when decompressed")
+    return plain
+
+
+def _parse(text: str, architecture: str, where: str) -> Iterator[Record]:
     for fields in deb822.paragraphs(text, _FIELDS):
-        if fields["Architecture"] in (architecture, "all"):
-            yield record(
-                fields, path=fields["Filename"], size=int(fields["Size"]), sha256=fields["SHA256"]
-            )
+        try:
+            if fields["Architecture"] in (architecture, "all"):
+                yield record(
+                    fields,
+                    path=checked.path(fields["Filename"]),
+                    size=checked.size(fields["Size"]),
+                    sha256=checked.sha256(fields["SHA256"]),
+                )
+        except KeyError as error:
+            raise _bad(f"it has no field {error}", fields, where) from error
+        except ValueError as error:
+            raise _bad(str(error), fields, where) from error
+
+
+def _bad(why: str, fields: Mapping[str, str], where: str) -> RemoteError:
+    name = fields.get("Package", "without a name")
+    return RemoteError(f"package {name[:100]}: {why}", where=where)
 
 
 def store(sha256: str, encoded: bytes, *, cache: Path) -> None:

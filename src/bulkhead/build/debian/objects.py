@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from io import BufferedRandom
 from pathlib import Path
 
-from bulkhead.build.debian import keep, origins
+from bulkhead.build.debian import checked, keep, origins
 from bulkhead.build.debian.space import needs_space
 from bulkhead.build.debian.transport import (
     CHUNK,
@@ -38,7 +38,15 @@ Artifact = LockedPackage | LockedFile
 
 
 def object_path(cache: Path, sha256: str) -> Path:
-    """Return where the bytes with this hash are, or will be."""
+    """Return where the bytes with this hash are, or will be.
+
+    Raises:
+        Untrusted: it is no hash, and could be a path that leads out of the cache.
+    """
+    try:
+        checked.sha256(sha256)
+    except ValueError as error:
+        raise Untrusted(f"nothing is kept under this name: {error}", where=str(cache)) from error
     return cache / "objects" / sha256[:2] / sha256
 
 

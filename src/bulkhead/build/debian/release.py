@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 import msgspec
 import pysequoia
 
-from bulkhead.build.debian import deb822
+from bulkhead.build.debian import checked, deb822
 from bulkhead.lib.dirs import repository_root
 from bulkhead.model.errors import RemoteError, Untrusted, UserError
 
@@ -163,7 +163,7 @@ def _parse(fields: dict[str, str], sha256: str, where: str) -> Release:
 
 def _files(text: str) -> dict[str, tuple[int, str]]:
     rows = (line.split() for line in text.splitlines() if line.strip())
-    return {path: (int(size), digest) for digest, size, path in rows}
+    return {path: (checked.size(size), checked.sha256(digest)) for digest, size, path in rows}
 
 
 def _time(text: str) -> datetime:

@@ -188,6 +188,13 @@ def test_shorter_package_is_refused(world: World) -> None:
         world.fetch()
 
 
+@pytest.mark.parametrize("name", ["../../../x", "a" * 63 + "/", "", "A" * 64])
+def test_what_is_no_hash_is_no_place_in_the_cache(tmp_path: Path, name: str) -> None:
+    """Whatever let it through, nothing is written elsewhere."""
+    with pytest.raises(Untrusted, match=r"nothing is kept under this name: .* is no SHA-256"):
+        objects.object_path(tmp_path, name)
+
+
 def test_full_disk_is_said_so(world: World) -> None:
     """Without space the message names the file, and what it takes."""
     world.part("one").symlink_to("/dev/full")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
+import lzma
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -196,16 +199,85 @@ def test_a_date_that_cannot_be_is_refused(world: World, date: str) -> None:
         (".gz", b"nothing of the kind"),
         (".xz", b"\xfd7zXZ\x00" + b"\xff" * 30),
         (".bz2", b"BZh9" + b"\xff" * 30),
-        ("", b"Package: x\nVersion: 1\nArchitecture: amd64\n"),
-        ("", b"Package: x\nArchitecture: amd64\nVersion: " + b"1" * 5000
-         + b"\nFilename: x\nSize: 1\nSHA256: 0\n"),
         ("", b"\xff\xfe"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_index_is_refused(suffix: str, data: bytes) -> None:
     """Its hash was right, so the repository itself is broken."""
     with pytest.raises(RemoteError, match="index: is not a package index"):
         index.parse(data, suffix=suffix, architecture="amd64", where="index")
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"Filename": ""}, "'' is no path below the repository"),
+        ({"Filename": "/etc/passwd"}, "'/etc/passwd' is no path below the repository"),
+        ({"Filename": "a/../../b"}, "'a/../../b' is no path below the repository"),
+        ({"Filename": "a\0b"}, "'a\\x00b' is no path below the repository"),
+        ({"Filename": None}, "it has no field 'Filename'"),
+        ({"Size": "-5"}, "'-5' is no size of a file"),
+        ({"Size": "9" * 30}, f"'{'9' * 30}' is no size of a file"),
+        ({"Size": "9" * 5000}, f"'{'9' * 100}' is no size of a file"),
+        ({"Size": "\N{ARABIC-INDIC DIGIT ONE}"}, "is no size of a file"),
+        ({"SHA256": "../../../x"}, "'../../../x' is no SHA-256 in 64 lower-case digits"),
+        ({"SHA256": "A" * 64}, f"'{'A' * 64}' is no SHA-256 in 64 lower-case digits"),
+        ({"SHA256": None}, "it has no field 'SHA256'"),
+        ({"Version": "1" * 5000}, "version of 'bad' has 5000 characters"),
+        ({"Version": ""}, "version of 'bad' has 0 characters"),
+        ({"Package": "../bad"}, "'../bad' cannot be a package's name"),
+        ({"Architecture": None}, "it has no field 'Architecture'"),
+    ],
+)
+def test_what_cannot_be_of_a_package_is_refused(fields: dict[str, str | None], reason: str) -> None:
+    """It would become a path in the cache or a number in a lock; index and package are named."""
+    honest = {
+        "Package": "bad", "Version": "1", "Architecture": "amd64", "Filename": "pool/bad.deb",
+        "Size": "1", "SHA256": "a" * 64,
+    }  # fmt: skip
+    named = {**honest, **fields}
+    text = "".join(f"{name}: {value}\n" for name, value in named.items() if value is not None)
+
+    with pytest.raises(RemoteError) as caught:
+        index.parse(text.encode(), suffix="", architecture="amd64", where="index")
+
+    assert str(caught.value).startswith(f"index: package {named['Package']}: ")
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".xz", ".bz2"])
+def test_bomb_in_place_of_an_index_is_refused(suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decompressing ends at a limit, whoever signed it."""
+    monkeypatch.setattr(index, "LIMIT", 1 << 20)
+    zeros = bytes(2 << 20)
+    bombs = {
+        ".gz": gzip.compress(zeros), ".xz": lzma.compress(zeros), ".bz2": bz2.compress(zeros),
+    }  # fmt: skip
+
+    with pytest.raises(RemoteError, match="more than 1048576 bytes when decompressed"):
+        index.parse(bombs[suffix], suffix=suffix, architecture="amd64", where="index")
+
+
+def test_one_broken_relation_does_not_spoil_a_repository(world: World) -> None:
+    """Other packages can be had; that one is refused with its name and its repository's."""
+    world.archive.add("odd", Provides="foo!!")
+    world.archive.publish()
+
+    assert [package.name for package in world.lock("hello").packages] == ["hello"]
+    with pytest.raises(
+        RemoteError, match=r"odd 1\.0 of repository test: 'foo!!' is not a relation"
+    ):
+        world.lock("odd")
+
+
+@pytest.mark.parametrize(
+    "row", ["../../../x 5 main/a", f"{'a' * 64} -5 main/a", f"{'a' * 64} {'9' * 5000} main/a"]
+)
+def test_release_file_with_hashes_that_cannot_be_is_refused(world: World, row: str) -> None:
+    """An index's hash becomes a path in the cache."""
+    world.archive.publish(row=row)
+
+    assert "lacks something or is malformed: '" in refusal(world, RemoteError)
 
 
 def test_unsigned_state_is_never_cached(world: World) -> None:
