@@ -35,7 +35,10 @@ def write(tree: Tree, out: BinaryIO, *, epoch: int) -> None:
     Raises:
         HostError: a file's bytes cannot be read, or changed while being read.
     """
-    with tarfile.open(fileobj=out, mode="w|", format=tarfile.GNU_FORMAT) as archive:
+    with tarfile.open(
+        # Not the locale's encoding: an image is the same whoever builds it.
+        fileobj=out, mode="w|", format=tarfile.GNU_FORMAT, encoding="utf-8",
+    ) as archive:  # fmt: skip
         if "" not in tree:
             archive.addfile(_header("", Entry(kind=Kind.DIRECTORY, mode=0o755), epoch))
         shareable = _sizes_seen_twice(tree)

@@ -41,6 +41,10 @@ def main(root: str, arguments: Sequence[str]) -> int:  # noqa: RET503  # execve 
         os.utime(os.path.dirname(os.path.dirname(python)))  # `bulkhead clean` keeps what is used
     environment = {**os.environ, "PYTHONPATH": os.path.join(root, "src")}
     environment.pop("PYTHONHOME", None)
+    if sys.getfilesystemencoding() != "utf-8":
+        # Names and texts are UTF-8 in an image, whatever they are on this machine. Not `-X utf8`:
+        # the sandbox's own interpreter has to agree on what a path's bytes are.
+        environment["LC_ALL"] = "C.UTF-8"
     if arguments[:1] == ["python"]:
         environment["PYTHONPATH"] += os.pathsep + root
         os.execve(python, [python, "-P", *arguments[1:]], environment)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from pathlib import Path
 
@@ -82,6 +83,19 @@ def test_long_and_odd_names_survive() -> None:
 
     assert {m.name for m in found} >= set(names)
     assert next(m.linkname for m in found if m.name == "usr/link") == "z" * 300
+
+
+def test_names_are_the_same_bytes_in_every_locale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are UTF-8 where the machine's are Latin-1, and what is not UTF-8 stays what it was."""
+    tree = Tree()
+    for name in ("\xfc", os.fsdecode(b"\xff")):
+        tree.put(name, file("x"))
+    here = stream(tree)
+    monkeypatch.setattr(tarfile.TarFile, "encoding", "iso8859-1")
+
+    assert stream(tree) == here
+    assert b"\xc3\xbc\0" in here
+    assert b"\0\xff\0" in here
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -136,3 +136,25 @@ def test_launcher_and_builder_agree_on_the_cache(
         monkeypatch.setenv(name, value)
 
     assert main._cache() == str(dirs.cache_dir())
+
+
+@pytest.mark.parametrize(("encoding", "locale"), [("iso8859-1", "C.UTF-8"), ("utf-8", "de_DE")])
+def test_all_that_is_started_speaks_utf8(
+    encoding: str, locale: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A locale with other letters would get into images and the cache; one without stays."""
+    (tmp_path / "requirements").mkdir()
+    requirements = tmp_path / "requirements" / "build.txt"
+    requirements.write_text("x==1")
+    python = tmp_path / "cache" / "venvs" / main.key(str(requirements)) / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("")
+    started: list[dict[str, str]] = []
+    monkeypatch.setenv("BULKHEAD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("LC_ALL", "de_DE")
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: encoding)
+    monkeypatch.setattr("os.execve", lambda _program, _argv, env: started.append(env))
+
+    main.main(str(tmp_path), ["build"])
+
+    assert [env["LC_ALL"] for env in started] == [locale]

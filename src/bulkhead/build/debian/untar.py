@@ -44,7 +44,10 @@ def reading(member: archive.Member, *, limit: int) -> Iterator[tarfile.TarFile]:
     with member.open() as content:
         stream = _Limited(content, name=member.name, limit=limit)
         file = cast("IO[bytes]", stream)  # nothing but `read` is called
-        with tarfile.open(fileobj=file, mode="r|", bufsize=CHUNK, tarinfo=_Header) as tar:
+        # Names that are not UTF-8, whatever the locale is, have surrogates in them.
+        with tarfile.open(
+            fileobj=file, mode="r|", bufsize=CHUNK, tarinfo=_Header, encoding="utf-8"
+        ) as tar:
             yield tar
         while stream.read(CHUNK):
             pass  # so that what is cut off or broken after the last member shows

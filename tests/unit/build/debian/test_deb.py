@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import lzma
 import tarfile
 from collections.abc import Callable
@@ -212,6 +213,25 @@ def test_symbolic_links_are_only_recorded(tmp_path: Path) -> None:
     package = unpack(tmp_path, archive.deb("x", members=[link]))
 
     assert package.tree["etc/mtab"].target == "../../../../proc/mounts"
+
+
+def encoded(name: str, encoding: str) -> bytes:
+    """Return a compressed archive with a name in an encoding, as GNU tar writes it."""
+    out = io.BytesIO()
+    with tarfile.open(
+        fileobj=out, mode="w", format=tarfile.GNU_FORMAT, encoding=encoding
+    ) as archive:
+        archive.addfile(tarfile.TarInfo(name))
+    return lzma.compress(out.getvalue())
+
+
+def test_names_are_utf8_in_every_locale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the machine's names are Latin-1 a package's are not; what is not UTF-8 is refused."""
+    monkeypatch.setattr(tarfile.TarFile, "encoding", "iso8859-1")
+
+    assert list(unpack(tmp_path, with_data(encoded("./\xfc", "utf-8"))).tree) == ["\xfc"]
+    (tmp_path / "other").mkdir()
+    assert "is not UTF-8" in refusal(tmp_path / "other", with_data(encoded("./\xfc", "latin-1")))
 
 
 def test_threads_may_unpack_the_same_package_at_once(tmp_path: Path) -> None:
