@@ -34,6 +34,9 @@ from bulkhead.model.errors import BulkheadError, HostError
 
 log = logging.getLogger(__name__)
 
+# It follows no link, and does not wait where a lease is on the file (fcntl(2)).
+_IN_PLACE = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
 
 class Network:
     """Attaches and detaches containers. Not for several threads."""
@@ -135,21 +138,25 @@ class Network:
         self._bridge.detach(name)
         self._file(name).unlink(missing_ok=True)
 
-    def restore(self) -> list[str]:
-        """Give every container that should run its network again; return the names.
+    def restore(self) -> tuple[list[str], list[str]]:
+        """Give every container that should run its network again.
 
         One that fails does not keep the others from theirs.
+
+        Returns:
+            The names of those that have it, and of those that have not.
         """
-        done = []
+        done, failed = [], []
         for name in records.names(self._places.records):
             try:
                 record = records.load(self._places.records, name)
                 if record is not None and record.wanted:
                     self.attach(name)
                     done.append(name)
-            except BulkheadError:
+            except (BulkheadError, OSError):
                 log.exception("container %s has no network", name)
-        return done
+                failed.append(name)
+        return done, failed
 
     def _file(self, name: str) -> Path:
         return self._places.networks / f"{name}.json"
@@ -161,10 +168,10 @@ class Network:
 def write_files(places: Places, record: Record, address: str) -> None:
     """Write resolv.conf, hosts and hostname of a container.
 
-    In place: these files are bound into it, a new inode would not be seen there.
+    Raises:
+        HostError: the machine refused.
     """
     directory = places.files(record.name)
-    directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     hostname = record.request.hostname or record.name
     servers = record.request.dns or name_servers(places.resolvers)
     contents = {
@@ -175,9 +182,31 @@ def write_files(places: Places, record: Record, address: str) -> None:
     # Early in a boot the machine has not asked for its name servers yet: those of before stay.
     if not servers and (directory / "resolv.conf").exists():
         del contents["resolv.conf"]
-    for name, text in contents.items():
-        (directory / name).write_text(text)
-        (directory / name).chmod(0o644)
+    try:
+        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        for name, text in contents.items():
+            _write(directory / name, text.encode())
+    except OSError as error:
+        raise HostError(
+            f"cannot write the files of a container: {error.strerror}", where=str(directory)
+        ) from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file that is bound into a container: in place, a new one would not be seen there.
+
+    The container's root may have given it to somebody else or have taken the right to write from
+    all, and this program is not above that (CAP_DAC_OVERRIDE). Then it is replaced, which the
+    container sees when it starts.
+    """
+    try:
+        descriptor = os.open(path, _IN_PLACE, 0o644)
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o644)
+            file.truncate()
+            file.write(data)
+    except OSError:
+        atomicfile.write(path, data, mode=0o644)
 
 
 def name_servers(candidates: Sequence[Path]) -> tuple[str, ...]:
@@ -218,12 +247,9 @@ def main(argv: Sequence[str]) -> int:
 
 def _restore(network: Network) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        log.info("restored: %s", " ".join(network.restore()) or "nothing")
-    except HostError:
-        log.exception("failed")
-        return 1
-    return 0
+    done, failed = network.restore()
+    log.info("restored: %s", " ".join(done) or "nothing")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import stat
+import subprocess
 from pathlib import Path
 
 import msgspec
@@ -13,6 +16,7 @@ from bulkhead.host.containers.given import Given
 from bulkhead.host.containers.places import Places
 from bulkhead.host.containers.records import Record
 from bulkhead.model.containers import Port, RunRequest
+from bulkhead.model.errors import HostError
 
 
 def record(name: str) -> Record:
@@ -87,6 +91,55 @@ def test_files_of_a_container_keep_their_inode(tmp_path: Path) -> None:
     assert (where.files("web") / "resolv.conf").read_text() == "nameserver 192.0.2.1\n"
 
 
+def test_a_file_that_cannot_be_written_is_replaced(tmp_path: Path) -> None:
+    """A container's root may do to its files what it likes: it gets them again when it starts."""
+    where = places(tmp_path)
+    network.write_files(where, record("web"), "10.88.0.2")
+    hosts, hostname = where.files("web") / "hosts", where.files("web") / "hostname"
+    shutil.copy("/bin/sleep", hosts)  # nobody can write to a program that runs: ETXTBSY
+    hosts.chmod(0o755)
+    (tmp_path / "other").write_text("other\n")
+    hostname.unlink()
+    hostname.symlink_to(tmp_path / "other")
+
+    with subprocess.Popen([hosts, "10"]) as running:
+        network.write_files(where, record("web"), "10.88.0.3")
+        running.kill()
+
+    assert hosts.read_text().splitlines()[-1] == "10.88.0.3 web"
+    assert stat.S_IMODE(hosts.stat().st_mode) == 0o644
+    assert (hostname.read_text(), hostname.is_symlink()) == ("web\n", False)
+    assert (tmp_path / "other").read_text() == "other\n"
+
+
+def test_files_that_cannot_be_made_are_told(tmp_path: Path) -> None:
+    """The error names the container's directory."""
+    where = places(tmp_path)
+    where.records.write_text("no directory")
+
+    with pytest.raises(
+        HostError, match=r"web\.files: cannot write the files of a container: Not a"
+    ):
+        network.write_files(where, record("web"), "10.88.0.2")
+
+
+def test_a_container_that_fails_keeps_no_other_from_its_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a restart, whatever is wrong with one is told at the end."""
+    where = places(tmp_path)
+    monkeypatch.setattr(network, "is_mounted", lambda _: True)
+    for name in ("bad", "web"):
+        where.records.mkdir(exist_ok=True)
+        records.save(where.records, record(name))
+    (where.networks / "bad.json").mkdir(parents=True)  # an OSError, whoever reads it
+    given = Given(address="10.88.0.3")
+    (where.networks / "web.json").write_bytes(msgspec.json.encode(given))
+
+    assert network.Network(where).restore() == (["web"], ["bad"])
+    assert (where.files("web") / "hostname").read_text() == "web\n"
+
+
 def test_name_servers_of_before_stay_while_the_machine_has_none(tmp_path: Path) -> None:
     """A container that is restored early in a boot keeps the name servers that it had."""
     where = places(tmp_path)
@@ -135,8 +188,6 @@ def test_only_ports_that_were_given_are_taken_back(
 
 def test_records_survive_and_damage_is_told(tmp_path: Path) -> None:
     """A record is read back as it was; a broken one is an error that names the file."""
-    from bulkhead.model.errors import HostError
-
     records.save(tmp_path, record("web"))
 
     assert records.load(tmp_path, "web") == record("web")
