@@ -8,6 +8,7 @@ place for.
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import shutil
 import signal
@@ -49,7 +50,9 @@ from bulkhead.model.containers import (
     State,
     is_name,
 )
-from bulkhead.model.errors import BulkheadError, UserError
+from bulkhead.model.errors import BulkheadError, HostError, UserError
+
+log = logging.getLogger(__name__)
 
 RESTART_STATUS = "containerd.io/restart.status"
 RESTART_POLICY = "containerd.io/restart.policy"
@@ -142,7 +145,8 @@ class Engine:
         record = Record(
             name=name, image=image.name, request=request, created=_now(), users=self._users(request)
         )
-        self._check_free(record)
+        self._check_free(name)
+        self._check_ports(record)
         records.save(self.places.records, record)
         # The programs that make sandboxes start while containerd prepares the container.
         waking = asyncio.create_task(wake(self.places.network, name))
@@ -172,28 +176,33 @@ class Engine:
     def _users(self, request: RunRequest) -> int | None:
         if request.userns == "host":
             return None
-        others = records.load_all(self.places.records)
-        return users.choose({other.users for other in others if other.users is not None})
+        return users.choose(records.taken_users(self.places.records))
 
-    def _check_free(self, record: Record) -> None:
+    def _check_free(self, name: str) -> None:
+        if name in records.names(self.places.records):
+            raise Exists(
+                f"there is a container {name!r} already", hint="choose another name, or remove it"
+            )
+
+    def _check_ports(self, record: Record) -> None:
         for other in records.names(self.places.records):
-            if other == record.name:
-                raise Exists(
-                    f"there is a container {other!r} already",
-                    hint="choose another name, or remove it",
-                )
-            self._check_ports(record, records.load(self.places.records, other))
-
-    def _check_ports(self, record: Record, other: Record | None) -> None:
-        if other is None or not other.wanted:
-            return
-        for mine in record.request.ports:
-            for theirs in other.request.ports:
-                if _same(mine, theirs):
+            theirs = self._ports(other) if other != record.name else ()
+            for mine in record.request.ports:
+                if any(_same(mine, port) for port in theirs):
                     raise UserError(
-                        f"port {mine.host}/{mine.protocol} leads to container {other.name!r} already",
+                        f"port {mine.host}/{mine.protocol} leads to container {other!r} already",
                         hint="choose another port, or stop that container",
                     )
+
+    def _ports(self, name: str) -> tuple[Port, ...]:
+        """Return the ports that no other container can have."""
+        try:
+            record = records.load(self.places.records, name)
+        except HostError as error:
+            log.warning("%s", error)
+            given = read_given(self.places, name)
+            return given.ports if given else ()
+        return record.request.ports if record is not None and record.wanted else ()
 
     async def _start(self, record: Record) -> None:
         name = record.name
@@ -225,9 +234,7 @@ class Engine:
         task = await self._task(name)
         if task is not None and task.status != _STOPPED:
             raise Busy(f"container {name!r} runs already")
-        for other in records.names(self.places.records):
-            if other != name:
-                self._check_ports(record, records.load(self.places.records, other))
+        self._check_ports(record)
         if task is not None:
             await self.containerd.delete_task(name)
         record = msgspec.structs.replace(record, wanted=True, exit_code=None)
@@ -276,11 +283,16 @@ class Engine:
             NotFound: there is none.
             Busy: it runs and `force` was not given.
         """
-        record = self._record(name)
+        try:
+            code = self._record(name).exit_code
+        except HostError:
+            if not force:
+                raise
+            code = None  # it goes without its record
         task = await self._task(name)
         if task is not None and task.status != _STOPPED and not force:
             raise Busy(f"container {name!r} runs", hint="stop it first, or use force")
-        code = task.exit_status if task and task.status == _STOPPED else record.exit_code
+        code = task.exit_status if task and task.status == _STOPPED else code
         await self._erase(name)
         return Ended(name=name, exit_code=code)
 
@@ -301,13 +313,12 @@ class Engine:
         records.forget(self.places.records, name)
 
     async def containers(self) -> list[Container]:
-        """Return all containers, newest last."""
+        """Return all containers whose records can be read, newest last."""
         tasks = {task.container_id or task.id: task for task in await self.containerd.tasks()}
-        found = []
-        for name in records.names(self.places.records):
-            record = records.load(self.places.records, name)
-            if record is not None:
-                found.append(self._describe(record, tasks.get(name)))
+        found = [
+            self._describe(record, tasks.get(record.name))
+            for record in records.load_all(self.places.records)
+        ]
         return sorted(found, key=lambda container: container.created)
 
     async def inspect(self, name: str) -> Container:

@@ -7,15 +7,35 @@ containerd starts.
 
 from __future__ import annotations
 
+import logging
+import re
 from pathlib import Path
 
 import msgspec
 
 from bulkhead.lib import atomicfile
-from bulkhead.model.containers import RunRequest, Volume, is_name
+from bulkhead.model.containers import (
+    Limits,
+    Port,
+    Restart,
+    RunRequest,
+    Volume,
+    is_name,
+)
 from bulkhead.model.errors import HostError, UserError
 
+log = logging.getLogger(__name__)
+
 FORMAT = 1
+_PARTS: dict[str, type[msgspec.Struct]] = {
+    "ports": Port,
+    "volumes": Volume,
+    "limits": Limits,
+    "restart": Restart,
+}
+"""Fields of a request that have fields."""
+# In JSON a quote within a text is escaped: this is in no text. Nor is it half a number.
+_USERS = re.compile(rb'"users":(\d+|null)[,}]')
 
 
 class Layers(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,17 +87,42 @@ def load(directory: Path, name: str) -> Record | None:
     """
     file = path(directory, name)
     try:
-        record = msgspec.json.decode(file.read_bytes(), type=Record)
+        record = _decode(file.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise HostError(
-            f"the record of a container cannot be read: {error}", where=str(file)
+            f"the record of a container cannot be read: {error}",
+            where=str(file),
+            hint=f"remove container {name!r} with force",
         ) from error
     # Paths are made of the name that is in it, by a program with privileges.
     if record.name != name:
-        raise HostError(f"is the record of another container, {record.name!r}", where=str(file))
+        raise HostError(
+            f"is the record of another container, {record.name!r}",
+            where=str(file),
+            hint=f"remove container {name!r} with force",
+        )
     return record
+
+
+def _decode(data: bytes) -> Record:
+    fields = msgspec.json.decode(data, type=dict[str, object])
+    # Who asks must not have misspelt anything, but a newer version may have stored more.
+    return msgspec.convert(fields | {"request": _known(fields.get("request"), RunRequest)}, Record)
+
+
+def _known(value: object, kind: type[msgspec.Struct]) -> object:
+    """Leave out the fields of a part of a request that this version does not know."""
+    if isinstance(value, list):
+        return [_known(each, kind) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: _known(part, _PARTS[key]) if key in _PARTS else part
+        for key, part in value.items()
+        if key in kind.__struct_encode_fields__
+    }
 
 
 def require(directory: Path, name: str) -> Record:
@@ -94,19 +139,51 @@ def require(directory: Path, name: str) -> Record:
 
 
 def load_all(directory: Path) -> list[Record]:
-    """Read all records.
+    """Read all records but those that cannot be read: the journal tells of them."""
+    found = []
+    for name in names(directory):
+        try:
+            record = load(directory, name)
+        except HostError as error:
+            log.warning("%s", error)
+            continue
+        if record is not None:
+            found.append(record)
+    return found
+
+
+def taken_users(directory: Path) -> set[int]:
+    """Return the first user numbers of all containers, of those with a damaged record too.
 
     Raises:
-        HostError: one of them cannot be read.
+        HostError: one of them has numbers that its record does not tell.
     """
-    found = (load(directory, name) for name in names(directory))
-    return [record for record in found if record is not None]
+    taken: set[int] = set()
+    for name in names(directory):
+        try:
+            record = load(directory, name)
+        except HostError as error:
+            taken |= _users_of_damaged(path(directory, name), error)
+        else:
+            taken |= {record.users} if record is not None and record.users is not None else set()
+    return taken
+
+
+def _users_of_damaged(file: Path, error: HostError) -> set[int]:
+    try:
+        found = _USERS.findall(file.read_bytes())
+    except OSError:
+        found = []
+    if not found:
+        # A container with users of another one could read its files.
+        raise error
+    return {int(number) for number in found if number != b"null"}
 
 
 def names(directory: Path) -> list[str]:
     """Return the names of all containers that have a record."""
     try:
-        return sorted(file.stem for file in directory.glob("*.json") if file.stem[0] != ".")
+        return sorted(file.stem for file in directory.glob("*.json") if is_name(file.stem))
     except FileNotFoundError:
         return []
 
