@@ -8,7 +8,8 @@ the exit code or the problem.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 import msgspec
@@ -19,13 +20,37 @@ from bulkhead.host.containers.engine import Engine
 from bulkhead.host.containers.executing import Execution, execute
 from bulkhead.host.websockets import wait_until_gone
 from bulkhead.model.containers import ExecControl, ExecRequest
-from bulkhead.model.errors import BulkheadError, UserError
+from bulkhead.model.errors import BulkheadError, HostError, UserError
 from bulkhead.model.problem import Problem
 
 M = TypeVar("M")
 
 _LAST_WORDS_S = 2.0
-"""How long output may still come after the process has ended: a child may hold the pipe."""
+"""How long a process's outputs may be silent after its end: a child may hold the pipe."""
+
+
+class _Traffic:
+    """What is on its way from a process to its client."""
+
+    def __init__(self) -> None:
+        self._sending = 0
+        self._since = 0.0
+
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        """Note that a piece is sent meanwhile."""
+        self._sending += 1
+        try:
+            yield
+        finally:
+            self._sending -= 1
+            self._since = asyncio.get_running_loop().time()
+
+    def silence_s(self, *, since: float) -> float:
+        """Return for how long nothing came and nothing was sent, `since` then at most."""
+        if self._sending:
+            return 0.0
+        return asyncio.get_running_loop().time() - max(since, self._since)
 
 
 async def serve(socket: WebSocket, engine: Engine, name: str) -> None:
@@ -50,8 +75,9 @@ async def serve(socket: WebSocket, engine: Engine, name: str) -> None:
 
 async def _carry(socket: WebSocket, running: Execution) -> int | None:
     """Carry data both ways until the process ends; None if the client went away first."""
+    traffic = _Traffic()
     outputs = [
-        asyncio.create_task(_output(socket, number, descriptor))
+        asyncio.create_task(_output(socket, number, descriptor, traffic))
         for number, descriptor in running.outputs.items()
     ]
     ended = asyncio.create_task(running.wait())
@@ -60,11 +86,12 @@ async def _carry(socket: WebSocket, running: Execution) -> int | None:
     gone = asyncio.create_task(wait_until_gone(socket))
     try:
         await asyncio.wait({ended, client, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if ended.done():
+            await _last_words(outputs, (client, gone), traffic)
         if client.done():
             client.result()
-        if not ended.done():
+        if not ended.done() or client.done() or gone.done():
             return None
-        await asyncio.wait(outputs, timeout=_LAST_WORDS_S)
         return ended.result()
     finally:
         everyone = (*outputs, ended, client, gone)
@@ -73,11 +100,38 @@ async def _carry(socket: WebSocket, running: Execution) -> int | None:
         await asyncio.gather(*everyone, return_exceptions=True)
 
 
-async def _output(socket: WebSocket, number: int, descriptor: int) -> None:
+async def _last_words(
+    outputs: Sequence[asyncio.Task[None]],
+    leaving: Sequence[asyncio.Task[None]],
+    traffic: _Traffic,
+) -> None:
+    """Wait until the outputs have ended or are silent, or the client goes away.
+
+    Raises:
+        HostError: some of the output is lost.
+    """
+    begin = asyncio.get_running_loop().time()
+    waiting = {task for task in outputs if not task.done()}
+    while waiting and not any(task.done() for task in leaving):
+        left = _LAST_WORDS_S - traffic.silence_s(since=begin)
+        if left <= 0:
+            break
+        await asyncio.wait({*waiting, *leaving}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        waiting = {task for task in waiting if not task.done()}
+    for task in outputs:
+        if task.done():
+            task.result()
+
+
+async def _output(socket: WebSocket, number: int, descriptor: int, traffic: _Traffic) -> None:
     # The socket takes the next message only when the last one has left, so a client
     # that does not read stops the process and not this machine's memory.
-    async for data in fifos.read(descriptor):
-        await socket.send_bytes(bytes([number]) + data)
+    try:
+        async for data in fifos.read(descriptor):
+            with traffic.sending():
+                await socket.send_bytes(bytes([number]) + data)
+    except OSError as error:
+        raise HostError(f"some of the output is lost: {error.strerror or error}") from error
 
 
 async def _input(socket: WebSocket, running: Execution) -> None:
