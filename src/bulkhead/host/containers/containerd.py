@@ -29,8 +29,8 @@ SOCKET = "/run/containerd/containerd.sock"
 NAMESPACE = "bulkhead"
 SNAPSHOTTER = "overlayfs"
 
-# What using a stream raises that the other side has already ended.
-_ENDED = (GRPCError, StreamTerminatedError, ProtocolError, StreamClosedError)
+ENDED = (GRPCError, StreamTerminatedError, ProtocolError, StreamClosedError)
+"""What using a stream raises that the other side has already ended."""
 
 M = TypeVar("M", bound=Message)
 
@@ -351,9 +351,9 @@ class Containerd:
             yield stream
         finally:
             # containerd resets the stream when its side is done; both ends are normal.
-            with suppress(*_ENDED):
+            with suppress(*ENDED):
                 await stream.cancel()
-            with suppress(*_ENDED):
+            with suppress(*ENDED):
                 await stream.__aexit__(None, None, None)
 
 

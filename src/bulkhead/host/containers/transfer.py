@@ -10,16 +10,16 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import suppress
 
 import msgspec
 from grpclib.client import Stream
-from grpclib.exceptions import GRPCError, StreamTerminatedError
+from grpclib.exceptions import StreamTerminatedError
 
 from bulkhead.host.containers import messages as m
 from bulkhead.host.containers import transfer_messages as tm
-from bulkhead.host.containers.containerd import SNAPSHOTTER, Containerd, unwrap, wrap
+from bulkhead.host.containers.containerd import ENDED, SNAPSHOTTER, Containerd, unwrap, wrap
 from bulkhead.host.containers.protobuf import Message
 from bulkhead.model.errors import HostError, UserError
 
@@ -28,6 +28,8 @@ UNNAMED = "import.localhost/image"
 """Gives a name to an image whose archive has none: this prefix and the digest."""
 
 IMPORT_LABEL = "bulkhead/import"
+LAST_EVENTS_S = 2.0
+"""How long the last events of a transfer may take to come after its end."""
 
 Report = Callable[[tm.Progress], None]
 AnyStream = Stream[m.Any, m.Any]
@@ -81,21 +83,18 @@ async def pull(
         return
     stream_name = _name("credentials")
     async with containerd.stream(stream_name) as stream:
-        answering = asyncio.create_task(_authenticate(stream, credentials))
-        try:
-            resolver = tm.RegistryResolver(auth_stream=stream_name)
-            origin = tm.OCIRegistry(reference=source, resolver=resolver)
-            await _transfer(containerd, origin, _store(name), report)
-        finally:
-            answering.cancel()
-            with suppress(asyncio.CancelledError, GRPCError, StreamTerminatedError):
-                await answering
+        resolver = tm.RegistryResolver(auth_stream=stream_name)
+        origin = tm.OCIRegistry(reference=source, resolver=resolver)
+        await _both(
+            _transfer(containerd, origin, _store(name), report),
+            _authenticate(stream, credentials),
+        )
 
 
 async def _authenticate(stream: AnyStream, credentials: Credentials) -> None:
     kind = tm.AUTH_CREDENTIALS if credentials.user else tm.AUTH_REFRESH
     answer = tm.AuthResponse(kind=kind, username=credentials.user, secret=credentials.secret)
-    with suppress(StreamTerminatedError):
+    with suppress(*ENDED):
         while await stream.recv_message() is not None:
             await stream.send_message(wrap(answer))
 
@@ -105,29 +104,25 @@ async def import_archive(
 ) -> list[str]:
     """Store the images of an OCI archive or a `docker save` archive; return their names.
 
+    What `chunks` raises ends the import and is passed on.
+
     Raises:
         UserError: it is not such an archive, or names no image for this machine.
     """
     label = _name("import")
     stream_name = _name("archive")
     async with containerd.stream(stream_name) as stream:
-        sending = asyncio.create_task(_send(stream, chunks))
-        try:
-            source = tm.ImageImportStream(stream=stream_name)
-            prefix = tm.ImageReference(
-                name=UNNAMED, is_prefix=True, allow_overwrite=True, add_digest=True,
-                skip_named_digest=True,
-            )  # fmt: skip
-            destination = _store("")
-            destination.extra_references = [prefix]
-            # Progress tells the names too, but its last events can get lost when containerd
-            # ends that stream.
-            destination.labels = {IMPORT_LABEL: label}
-            await _transfer(containerd, source, destination, report)
-        finally:
-            sending.cancel()
-            with suppress(asyncio.CancelledError, GRPCError, StreamTerminatedError):
-                await sending
+        source = tm.ImageImportStream(stream=stream_name)
+        prefix = tm.ImageReference(
+            name=UNNAMED, is_prefix=True, allow_overwrite=True, add_digest=True,
+            skip_named_digest=True,
+        )  # fmt: skip
+        destination = _store("")
+        destination.extra_references = [prefix]
+        # Progress tells the names too, but its last events can get lost when containerd
+        # ends that stream.
+        destination.labels = {IMPORT_LABEL: label}
+        await _both(_transfer(containerd, source, destination, report), _send(stream, chunks))
     stored = await containerd.images()
     names = sorted(image.name for image in stored if image.labels.get(IMPORT_LABEL) == label)
     if not names:
@@ -147,6 +142,23 @@ def _store(name: str) -> tm.ImageStore:
     )
 
 
+async def _both(work: Coroutine[None, None, None], supply: Coroutine[None, None, None]) -> None:
+    """Do `work`, and `supply` beside it as long as that takes.
+
+    What `supply` raises ends the work: containerd would wait for ever for what does not come.
+    """
+    working, supplying = asyncio.create_task(work), asyncio.create_task(supply)
+    try:
+        await asyncio.wait({working, supplying}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            supplying.result()
+        await working
+    finally:
+        working.cancel()
+        supplying.cancel()
+        await asyncio.gather(working, supplying, return_exceptions=True)
+
+
 async def _transfer(
     containerd: Containerd, source: Message, destination: tm.ImageStore, report: Report
 ) -> None:
@@ -158,10 +170,10 @@ async def _transfer(
             # The last events ("saved …") may still be on their way; containerd ends
             # the stream after them.
             with suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(reading), 2)
+                await asyncio.wait_for(asyncio.shield(reading), LAST_EVENTS_S)
         finally:
             reading.cancel()
-            with suppress(asyncio.CancelledError, GRPCError, StreamTerminatedError):
+            with suppress(asyncio.CancelledError, *ENDED):
                 await reading
 
 
@@ -185,25 +197,22 @@ async def _report(stream: AnyStream, report: Report) -> None:
 
 
 async def _send(stream: AnyStream, chunks: AsyncIterator[bytes]) -> None:
-    """Send bytes as fast as the other side's window allows."""
+    """Send bytes as fast as the other side's window allows, until it has enough."""
     window = 0
-    async for chunk in chunks:
-        rest = memoryview(chunk)
-        while rest:
-            while window <= 0:
-                window += await _window(stream)
-            piece = rest[: min(CHUNK, window)]
-            await stream.send_message(wrap(tm.Data(data=bytes(piece))))
-            window -= len(piece)
-            rest = rest[len(piece) :]
-    await stream.end()
-
-
-async def _window(stream: AnyStream) -> int:
-    packed = await stream.recv_message()
-    if packed is None:
-        raise UserError("containerd stopped reading the archive")
-    return unwrap(packed, tm.WindowUpdate).update
+    with suppress(*ENDED):
+        async for chunk in chunks:
+            rest = memoryview(chunk)
+            while rest:
+                while window <= 0:
+                    packed = await stream.recv_message()
+                    if packed is None:
+                        return
+                    window += unwrap(packed, tm.WindowUpdate).update
+                piece = rest[: min(CHUNK, window)]
+                await stream.send_message(wrap(tm.Data(data=bytes(piece))))
+                window -= len(piece)
+                rest = rest[len(piece) :]
+        await stream.end()
 
 
 def _name(kind: str) -> str:
