@@ -35,9 +35,9 @@ class Execution:
         outputs: descriptors to read from, by the number of the stream: 1 output, 2 errors.
     """
 
-    def __init__(self, engine: Engine, name: str, exec_id: str, outputs: dict[int, int]) -> None:
+    def __init__(self, engine: Engine, name: str, exec_id: str) -> None:
         self._engine, self._name, self._id = engine, name, exec_id
-        self.outputs = outputs
+        self.outputs: dict[int, int] = {}
         self.stdin: int | None = None
 
     async def write(self, data: bytes) -> None:
@@ -50,10 +50,12 @@ class Execution:
         if self.stdin is None:
             return
         descriptor, self.stdin = self.stdin, None
-        await fifos.drained(descriptor, timeout_s=10)
-        with suppress(NotFound):
-            await self._engine.containerd.close_stdin(self._name, exec_id=self._id)
-        os.close(descriptor)
+        try:
+            await fifos.drained(descriptor, timeout_s=10)
+            with suppress(NotFound):
+                await self._engine.containerd.close_stdin(self._name, exec_id=self._id)
+        finally:
+            os.close(descriptor)
 
     async def resize(self, *, columns: int, rows: int) -> None:
         """Tell the process's terminal its new size."""
@@ -81,10 +83,10 @@ async def execute(engine: Engine, name: str, request: ExecRequest) -> AsyncItera
     directory = engine.places.run / "exec" / exec_id
     directory.mkdir(mode=0o700, parents=True)
     opened: list[int] = []
+    running = Execution(engine, name, exec_id)
     try:
         streams = ("stdout",) if request.tty else ("stdout", "stderr")
-        outputs, guards = _open(directory, streams, opened)
-        running = Execution(engine, name, exec_id, outputs)
+        running.outputs, guards = _open(directory, streams, opened)
         if request.stdin:
             running.stdin = _make(directory / "stdin", os.O_RDWR)
         await containerd.exec(
@@ -109,9 +111,9 @@ async def execute(engine: Engine, name: str, request: ExecRequest) -> AsyncItera
             yield running
         finally:
             await asyncio.shield(_end(engine, name, exec_id))
-            if running.stdin is not None:
-                os.close(running.stdin)
     finally:
+        if running.stdin is not None:
+            os.close(running.stdin)
         for descriptor in opened:
             os.close(descriptor)
         shutil.rmtree(directory, ignore_errors=True)
