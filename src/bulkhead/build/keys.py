@@ -70,9 +70,9 @@ class Keys(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeySet(msgspec.Struct, frozen=True, kw_only=True):
-    """What `make` made."""
+    """What `make` made; `bulkhead keys --json` prints it."""
 
-    directory: Path
+    directory: str
     owner: uuids.UUID
     """Names us in the firmware's lists."""
     not_after: datetime
@@ -140,7 +140,7 @@ def make(directory: Path, *, now: datetime | None = None, bits: int = RSA_BITS) 
     from cryptography.hazmat.primitives.hashes import SHA256
 
     return KeySet(
-        directory=directory.absolute(),
+        directory=str(directory.absolute()),
         owner=owner,
         not_after=pairs["db"][1].not_valid_after_utc,
         fingerprints={name: pair[1].fingerprint(SHA256()).hex() for name, pair in pairs.items()},
