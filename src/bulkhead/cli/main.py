@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import os
 import sys
 
 import click
@@ -67,6 +68,7 @@ def main() -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.UsageError as error:
+        _print_as_json(error.format_message(), hint=_help_of(error))
         error.show()
         return 2
     except (KeyboardInterrupt, click.Abort):
@@ -90,8 +92,22 @@ def _from_system(error: OSError) -> HostError:
 
 
 def _report(error: BulkheadError) -> int:
-    if "--json" in sys.argv:
-        fields = {"error": error.what, "where": error.where, "hint": error.hint}
-        click.echo(json.dumps(fields))
+    _print_as_json(error.what, where=error.where, hint=error.hint)
     click.echo(f"bulkhead: {error}", err=True)
     return error.exit_code
+
+
+def _help_of(error: click.UsageError) -> str | None:
+    return f"see: {error.ctx.command_path} --help" if error.ctx else None
+
+
+def _print_as_json(what: str, *, where: str | None = None, hint: str | None = None) -> None:
+    """Print an error on standard output for programs that asked for JSON."""
+    try:
+        if "--json" in sys.argv:
+            click.echo(json.dumps({"error": what, "where": where, "hint": hint}))
+        sys.stdout.flush()
+    except OSError:
+        # Standard output may be what failed. Python flushes it once more at the end, and a second
+        # failure would be a traceback; see "Note on SIGPIPE" in Python's documentation of signal.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
