@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from bulkhead.build import compare
 from bulkhead.lib.dirs import repository_root
 from bulkhead.model import manifest as manifests
+from tests.support.images import image_tools
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -45,14 +47,20 @@ def test_an_image_of_ones_own(tmp_path: Path) -> None:
     made = bulkhead(new, tmp_path)
     variant = tmp_path / "shop/variant.toml"
     variant.write_text(variant.read_text().replace("host = []", added[1]))
-    (tmp_path / "shop/rootfs/etc").mkdir(parents=True)
-    (tmp_path / "shop/rootfs/etc/motd").write_text("hello\n")
+    brought = re.search(r"echo \"(\w+)\" > \.\./shop/rootfs/(\S+)$", PAGE.read_text(), re.MULTILINE)
+    assert brought is not None
+    (tmp_path / "shop/rootfs" / brought[2]).parent.mkdir(parents=True)
+    (tmp_path / "shop/rootfs" / brought[2]).write_text(f"{brought[1]}\n")
     bulkhead(build, tmp_path)
     verdict = bulkhead(verify, tmp_path)
 
     assert f"made    {variant}" in made
     path = tmp_path / "shop/out/manifest.json"
-    names = [p.name for p in manifests.decode(path.read_bytes(), where=str(path)).lock.packages]
-    assert "ethtool" in names
+    manifest = manifests.decode(path.read_bytes(), where=str(path))
+    assert "ethtool" in [package.name for package in manifest.lock.packages]
+    [root] = [path.parent / output.file for output in manifest.outputs if output.kind == "root"]
+    compare.extract(root, tmp_path / "root", tools=image_tools())
+    assert (tmp_path / "root" / brought[2]).read_text() == f"{brought[1]}\n"
+    compare.make_removable(tmp_path / "root")
     assert (tmp_path / "shop/out/bulkhead-shop-0.1.report.html").is_file()
     assert "is what a rebuild gives" in verdict

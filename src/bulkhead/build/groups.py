@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -75,7 +75,8 @@ def choose(resolved: Resolved) -> Chosen:
 
     Raises:
         UserError: there is no such group, an own group is wrong, or a default
-            is; with the file that says so.
+            is, or the variant brings a file that settings write; with the
+            file that says so.
     """
     asked = resolved.variant.settings_groups
     own = tuple(read(Path(item)) for item in asked if "/" in item)
@@ -99,7 +100,9 @@ def choose(resolved: Resolved) -> Chosen:
         raise UserError(
             f"{error.where}: {error.what}", where=_where(resolved, own, error), hint=error.hint
         ) from error
-    return Chosen(groups=groups, names=names, own=own, defaults=checked)
+    chosen = Chosen(groups=groups, names=names, own=own, defaults=checked)
+    _check_rootfs(resolved, chosen.services)
+    return chosen
 
 
 def read(folder: Path) -> Own:
@@ -228,6 +231,30 @@ def _check_files(described: OwnGroup, folder: Path) -> None:
             raise UserError(
                 f"the template cannot be read: {error}", where=str(folder / item.template)
             ) from error
+
+
+def _check_rootfs(resolved: Resolved, known: Sequence[Service]) -> None:
+    """Refuse files of the variant that its settings would write over."""
+    taken = {path: service for service in known for path in service.files.values()}
+    folders = tuple(path for path in taken if path.endswith("/"))
+    for where, path in _brought(resolved):
+        found = next((folder for folder in folders if path.startswith(folder)), path)
+        if found in taken:
+            names = " or ".join(f"settings.{key}" for key in taken[found].keys)
+            raise UserError(
+                f"{path} is written by Bulkhead itself", where=where,
+                hint=f"say it in variant.toml with {names}, or choose another path",
+            )  # fmt: skip
+
+
+def _brought(resolved: Resolved) -> Iterator[tuple[str, str]]:
+    """Yield where each file of the variant's own is said to be, and its path on a node."""
+    for item in resolved.variant.rootfs:
+        for path in sorted(Path(item).rglob("*")):
+            if path.is_symlink() or path.is_file():
+                yield str(path), f"/{path.relative_to(item).as_posix()}"
+    for elsewhere in resolved.variant.files:
+        yield str(resolved.files[-1]), f"/{elsewhere.path.lstrip('/')}"
 
 
 def _check_order(described: OwnGroup, path: Path) -> None:

@@ -167,6 +167,54 @@ def test_an_inherited_list_of_a_setting_is_replaced(tmp_path: Path) -> None:
     assert chosen.defaults == {"dns": {"name-servers": ["192.0.2.2"]}}
 
 
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("etc/motd", "settings.motd"),
+        ("etc/hosts", "settings.network.hosts or settings.network.hostname"),
+        ("etc/containerd/certs.d/example/hosts.toml", "settings.container-registry"),
+        ("etc/systemd/journald.conf.d/60-settings.conf", "settings.journal"),
+    ],
+)
+def test_files_that_settings_write_cannot_be_brought(example: Path, path: str, names: str) -> None:
+    """They would be lost without a word; the setting that is meant is named."""
+    rewrite(example / "variant.toml", "settings-groups", 'rootfs = ["files"]\nsettings-groups')
+    brought = example / "files" / path
+    brought.parent.mkdir(parents=True)
+    brought.write_text("ours\n")
+
+    error = refused(example)
+
+    assert error.what == f"/{path} is written by Bulkhead itself"
+    assert error.where == str(brought)
+    assert error.hint == f"say it in variant.toml with {names}, or choose another path"
+
+
+def test_a_file_from_elsewhere_cannot_be_one_that_settings_write(example: Path) -> None:
+    """It would be lost like one of `rootfs`."""
+    text = f'[[files]]\npath = "etc/motd"\nurl = "http://example.com/x"\nsize = 1\nsha256 = "{"0" * 64}"'
+    with (example / "variant.toml").open("a") as file:
+        file.write(f"\n{text}\n")
+
+    error = refused(example)
+
+    assert (error.what, error.where) == (
+        "/etc/motd is written by Bulkhead itself",
+        str(example / "variant.toml"),
+    )
+
+
+def test_files_beside_those_of_settings_can_be_brought(example: Path) -> None:
+    """A drop-in of another name, and a directory that is called like a file."""
+    rewrite(example / "variant.toml", "settings-groups", 'rootfs = ["files"]\nsettings-groups')
+    for path in ("etc/sysctl.d/50-ours.conf", "etc/motd.d/ours"):
+        brought = example / "files" / path
+        brought.parent.mkdir(parents=True)
+        brought.write_text("ours\n")
+
+    assert "motd" in choose(example).groups.names
+
+
 def test_a_misspelt_group_is_found_with_the_nearest_name(example: Path) -> None:
     """Bulkhead's groups are named; a group of one's own is a path."""
     rewrite(example / "variant.toml", '"./settings/journal"', '"netwrok"')
