@@ -19,8 +19,9 @@ import pytest
 from bulkhead.cli.main import COMMANDS
 from bulkhead.cli.main import bulkhead as program
 from bulkhead.lib.dirs import repository_root
-from bulkhead.model import variant
+from bulkhead.model import repository, variant
 from tests.support import settings_page
+from tests.support.variant_words import WORDS
 
 ROOT = repository_root()
 DOCS = ROOT / "docs"
@@ -30,7 +31,7 @@ NOTE = "<!-- Generated from the source by tests/unit/test_docs.py; do not edit. 
 
 def commands_page() -> str:
     """Return the reference of all commands: what `--help` says."""
-    context = click.Context(program, info_name="bulkhead")
+    context = click.Context(program, info_name="bulkhead", **program.context_settings)
     parts = ["# Commands\n\n", NOTE, "What `bulkhead COMMAND --help` says.\n"]
     return "".join([*parts, *helps(program, context, "")])
 
@@ -51,11 +52,15 @@ def helps(group: click.Group, context: click.Context, lead: str) -> Iterator[str
 
 def variants_page() -> str:
     """Return the reference of `variant.toml`: every table and key of the model."""
-    text = inspect.getsource(variant)
     parts = ["# variant.toml\n\n", NOTE, f"{inspect.cleandoc(variant.__doc__ or '')}\n"]
-    classes = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
-    for node in sorted(classes, key=lambda node: node.name != "Variant"):
-        kind = getattr(variant, node.name)
+    classes = [
+        (module, node)
+        for module in (variant, repository)
+        for node in ast.parse(inspect.getsource(module)).body
+        if isinstance(node, ast.ClassDef)
+    ]
+    for module, node in sorted(classes, key=lambda item: item[1].name != "Variant"):
+        kind = getattr(module, node.name)
         if node.name.startswith("_") or not issubclass(kind, msgspec.Struct):
             continue
         title = "Top level" if node.name == "Variant" else node.name
@@ -63,7 +68,8 @@ def variants_page() -> str:
         parts.append("| key | value | |\n|---|---|---|\n")
         names = {field.name: field.encode_name for field in msgspec.structs.fields(kind)}
         for name, annotation, words in attributes(node):
-            parts.append(f"| `{names[name]}` | {annotation} | {words} |\n")
+            said = words or WORDS[f"{node.name}.{name}"]
+            parts.append(f"| `{names[name]}` | {annotation} | {said} |\n")
     return "".join(parts)
 
 

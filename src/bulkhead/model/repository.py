@@ -23,7 +23,7 @@ class Repository(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Such as `trixie`; one that ends in `/` is a flat repository. None for a directory."""
     components: tuple[str, ...] = ("main",)
     keys: tuple[str, ...] = ()
-    """OpenPGP certificates that may sign it: absolute paths, or names in `image/keys`.
+    """OpenPGP certificates that may sign it: paths with a slash, or names in `image/keys`.
     Suites are accepted when any of them signed."""
     priority: int = 500
     """As in apt_preferences(5); the repository's own `NotAutomatic` lowers the default."""

@@ -1,9 +1,9 @@
 """A variant: what one kind of image consists of, as its TOML file says.
 
-Every field has a default, so that a small file is a complete variant; lists
-of an inheriting variant are added to those of its parents, single values
-replace them. `build.variants` reads files and joins parents; this module only
-knows the shape.
+Every key of a variant has a default, so that a small file is a complete one.
+
+Lists of an inheriting variant are added to those of its parents, single
+values replace them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid_u
 
 
 class Packages(_Table, frozen=True):
-    """Debian packages, by the tree that they go to."""
+    """Debian packages: of the root, and of the agent tree, a second root in it for our services."""
 
     host: tuple[str, ...] = ()
     """For the root: `name`, `name=version` or `name/suite`."""
