@@ -15,7 +15,14 @@ from bulkhead.model.lock import Lock
 
 
 def current_lock(
-    path: Path, request: Request, *, locked: bool, hint: str, cache: Path, progress: Progress
+    path: Path,
+    request: Request,
+    *,
+    locked: bool,
+    dry_run: bool = False,
+    hint: str,
+    cache: Path,
+    progress: Progress,
 ) -> Lock:
     """Return the lock at `path`; make or move it where it does not fit the request.
 
@@ -23,7 +30,8 @@ def current_lock(
         path: the lock file; it need not exist.
         request: what is wanted.
         locked: fail rather than write it.
-        hint: what to do then.
+        dry_run: only say that it would be written.
+        hint: what to do when `locked` forbids it.
         cache: the cache directory.
         progress: where to show progress.
 
@@ -41,8 +49,10 @@ def current_lock(
         lock = locking.resolve(request, cache=cache, progress=progress)
     else:
         lock = locking.update(lock, request, (), cache=cache, progress=progress)
-    lockfile.write_lock(path, lock)
-    progress.notice(f"wrote {path}: {len(lock.packages)} packages")
+    if not dry_run:
+        lockfile.write_lock(path, lock)
+    done = "would write" if dry_run else "wrote"
+    progress.notice(f"{done} {path}: {len(lock.packages)} packages")
     return lock
 
 

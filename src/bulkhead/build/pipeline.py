@@ -1,13 +1,15 @@
 """From a variant to its image: gather what goes in, plan, make.
 
-`plan` reads and downloads, and writes nothing but the cache; `execute` writes
-the outputs to the directory that the caller names. Every file appears there
-whole, and the manifest comes last: where it is, the rest is.
+`plan` reads and downloads, and writes nothing but the cache and a lock that
+does not fit; with `dry_run` not that either. `execute` writes the outputs to
+the directory that the caller names. Every file appears there whole, and the
+manifest comes last: where it is, the rest is.
 """
 
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -101,13 +103,15 @@ def plan(
     keys: Path | None = None,
     locked: bool = False,
     lock: Lock | None = None,
+    dry_run: bool = False,
     cache: Path | None = None,
     progress: Progress,
 ) -> Plan:
     """Read the variant and its lock, and hash everything that decides the result.
 
     The arguments are those of `build_variant`; `lock` is used instead of the
-    variant's lock file, and `cache` instead of the usual directory.
+    variant's lock file, and `cache` instead of the usual directory. With
+    `dry_run` a lock that would be written is only told.
     """
     arch = AMD64
     cache = cache or cache_dir()
@@ -116,7 +120,8 @@ def plan(
     groups.choose(resolved)  # wrong settings are found before anything is downloaded
     lock = lock or packages.current_lock(
         resolved.lock_path, variants.request(resolved, arch), locked=locked,
-        hint="run: bulkhead lock", cache=cache, progress=progress,
+        dry_run=dry_run, hint=f"run: bulkhead lock {shlex.quote(name_or_path)}", cache=cache,
+        progress=progress,
     )  # fmt: skip
     version = resolved.variant.version or bulkhead.__version__
     keyset = load_keys(keys) if keys else None

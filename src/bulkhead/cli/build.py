@@ -18,7 +18,7 @@ from bulkhead.cli import common
     "out",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Directory for the outputs; out/VARIANT by default.",
+    help="Directory for the outputs; out/VARIANT in the checkout by default.",
 )
 @click.option(
     "-f",
@@ -45,14 +45,19 @@ def build_command(
     *, variant: str, out: Path | None, formats: tuple[str, ...], keys: Path | None, locked: bool,
     dry_run: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Build the image of VARIANT: a name, or the path of a directory with a variant.toml."""
+    """Build the image of VARIANT: a name, or the path of a directory with a variant.toml.
+
+    Without VARIANT that is standalone. The outputs go to out/VARIANT in the
+    checkout of Bulkhead, wherever the command is run.
+    """
     from bulkhead.build import pipeline
 
     started = time.monotonic()
     with common.progress() as progress:
         plan = pipeline.plan(
-            variant, out=out, formats=formats, keys=keys, locked=locked, progress=progress
-        )
+            variant, out=out, formats=formats, keys=keys, locked=locked, dry_run=dry_run,
+            progress=progress,
+        )  # fmt: skip
         if not dry_run:
             manifest = pipeline.execute(plan, locked=locked, progress=progress)
     if dry_run:
@@ -64,7 +69,10 @@ def build_command(
         if as_json:
             common.print_json(facts)
         else:
-            common.print_table(("what", "value"), [(k, str(v)) for k, v in facts.items()])
+            shown = facts | {
+                "formats": ", ".join(plan.formats), "signed": "yes" if plan.keys else "no",
+            }  # fmt: skip
+            common.print_table(("what", "value"), [(k, str(v)) for k, v in shown.items()])
         return
     paths = {output.kind: str(plan.out / output.file) for output in manifest.outputs}
     if as_json:

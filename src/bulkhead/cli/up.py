@@ -53,7 +53,9 @@ def up_command(
 ) -> None:
     """Build VARIANT, start it in a virtual machine, and run a container on it.
 
-    The machine runs on when the command has ended; stop it with `bulkhead down`.
+    Without VARIANT that is standalone. The image goes to out/VARIANT in the
+    checkout of Bulkhead, as with `bulkhead build`. The machine runs on when
+    the command has ended; stop it with `bulkhead down`.
     """
     from bulkhead.machine import up
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,29 @@ import pytest
 from bulkhead.build import packages
 from bulkhead.build.debian import lockfile
 from bulkhead.build.debian.locking import Request
-from bulkhead.lib.progress import SILENT
+from bulkhead.lib.progress import SILENT, Task
 from bulkhead.model.errors import UserError
 from bulkhead.model.lock import Lock, SuiteSnapshot
+from tests.support.archive import Archive, serve
 
 REQUEST = Request(architecture="amd64", packages=("nginx",))
+
+
+class Notices:
+    """Progress that remembers what people should know."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def task(
+        self, title: str, *, total: int | None = None, unit: str = "B"
+    ) -> AbstractContextManager[Task]:
+        """Show nothing."""
+        return SILENT.task(title, total=total, unit=unit)
+
+    def notice(self, text: str) -> None:
+        """Keep it."""
+        self.texts.append(text)
 
 
 def lock(*dates: str) -> Lock:
@@ -49,6 +68,28 @@ def test_locked_means_that_no_lock_is_written(tmp_path: Path) -> None:
     lockfile.write_lock(tmp_path / "x.lock", lock())
     with pytest.raises(UserError, match="the lock file does not fit any more"):
         current(tmp_path / "x.lock", other)
+
+
+def test_a_dry_run_says_which_lock_it_would_write(tmp_path: Path) -> None:
+    """The packages are chosen, and the file is not made."""
+    with serve(tmp_path) as server:
+        archive = Archive(tmp_path)
+        archive.add("app")
+        archive.publish()
+        request = Request(
+            architecture="amd64", repositories=(archive.repository(server.url),), packages=("app",)
+        )
+        said = Notices()
+        path = tmp_path / "x.lock"
+
+        made = packages.current_lock(
+            path, request, locked=False, dry_run=True, hint="", cache=tmp_path / "cache",
+            progress=said,
+        )  # fmt: skip
+
+    assert [package.name for package in made.packages] == ["app"]
+    assert said.texts == [f"would write {path}: 1 packages"]
+    assert not path.exists()
 
 
 def test_an_image_is_as_old_as_its_newest_index(monkeypatch: pytest.MonkeyPatch) -> None:
