@@ -8,7 +8,6 @@ import io
 import lzma
 import tarfile
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from hypothesis import strategies as st
 from bulkhead.build.debian import archive as ar_archive
 from bulkhead.build.debian import deb
 from bulkhead.build.debian.space import needs_space
-from bulkhead.build.tree import Entry, Kind
+from bulkhead.build.tree import Kind
 from bulkhead.model.errors import BulkheadError, HostError, Untrusted
 from tests.support import archive
 from tests.support.archive import member
@@ -80,60 +79,6 @@ def test_content_is_what_the_package_has(tmp_path: Path) -> None:
     assert (tool.read(), tool.mode, tool.uid, tool.gid, tool.origin) == (b"#!", 0o4755, 7, 8, "x")
     assert again.source == tool.source
     assert (entries["usr/bin/link"].kind, entries["usr/bin/link"].target) == (Kind.SYMLINK, "tool")
-
-
-def test_second_unpack_reads_only_the_cache(tmp_path: Path) -> None:
-    """A package that was unpacked once is not needed any more."""
-    data = archive.deb("x", files={"a": b"1"})
-    first = unpack(tmp_path, data)
-    (tmp_path / "x.deb").unlink()
-
-    second = deb.unpack(
-        tmp_path / "x.deb", sha256=hashlib.sha256(data).hexdigest(), cache=tmp_path / "cache"
-    )
-
-    assert dict(second.tree.items()) == dict(first.tree.items())
-    assert second.control == first.control
-
-
-@pytest.mark.parametrize(
-    ("name", "left"),
-    [
-        ("000000", b""), ("000000", b"some"), ("000000", None),
-        ("index.msgpack", b""), ("index.msgpack", bytes(9)), ("index.msgpack", None),
-    ],
-)  # fmt: skip
-def test_what_is_missing_in_the_cache_is_unpacked_again(
-    tmp_path: Path, name: str, left: bytes | None
-) -> None:
-    """After a power cut, say, an entry is thrown away; nothing wrong gets into an image."""
-    data = archive.deb("x", files={"a": b"some text"})
-    unpack(tmp_path, data)
-    (place,) = (tmp_path / "cache" / "unpacked").iterdir()
-    (place / name).unlink()
-    if left is not None:
-        (place / name).write_bytes(left)
-
-    again = unpack(tmp_path, data)
-
-    assert again.tree["a"].read() == b"some text"
-    assert list((tmp_path / "cache" / "unpacked").iterdir()) == [place]
-
-
-def test_threads_may_find_the_same_damage_at_once(tmp_path: Path) -> None:
-    """Nobody removes what somebody else has just made anew."""
-    data = archive.deb("x", files={f"f{number}": b"1" * 5000 for number in range(50)})
-    unpack(tmp_path, data)
-    (place,) = (tmp_path / "cache" / "unpacked").iterdir()
-    (place / "000007").unlink()
-
-    with ThreadPoolExecutor(8) as pool:
-        packages = list(pool.map(lambda _: deb.unpack(
-            tmp_path / "x.deb", sha256=hashlib.sha256(data).hexdigest(), cache=tmp_path / "cache"
-        ), range(8)))  # fmt: skip
-
-    contents = {e.read() for p in packages for _, e in p.tree.items() if e.kind is Kind.FILE}
-    assert contents == {b"1" * 5000}
 
 
 @pytest.mark.parametrize(
@@ -232,24 +177,6 @@ def test_names_are_utf8_in_every_locale(tmp_path: Path, monkeypatch: pytest.Monk
     assert list(unpack(tmp_path, with_data(encoded("./\xfc", "utf-8"))).tree) == ["\xfc"]
     (tmp_path / "other").mkdir()
     assert "is not UTF-8" in refusal(tmp_path / "other", with_data(encoded("./\xfc", "latin-1")))
-
-
-def test_threads_may_unpack_the_same_package_at_once(tmp_path: Path) -> None:
-    """Whoever is first makes the cache's entry; all get the same tree, and nothing is left over."""
-    data = archive.deb("x", files={f"f{number}": b"1" * 5000 for number in range(50)})
-    (tmp_path / "x.deb").write_bytes(data)
-    digest = hashlib.sha256(data).hexdigest()
-
-    def once(_: int) -> dict[str, Entry]:
-        package = deb.unpack(tmp_path / "x.deb", sha256=digest, cache=tmp_path / "cache")
-        return dict(package.tree.items())
-
-    with ThreadPoolExecutor(8) as pool:
-        trees = list(pool.map(once, range(8)))
-
-    assert all(tree == trees[0] for tree in trees)
-    assert len(list((tmp_path / "cache" / "unpacked").iterdir())) == 1
-    assert trees[0]["f7"].read() == b"1" * 5000
 
 
 def test_other_bytes_than_expected_are_refused(tmp_path: Path) -> None:
