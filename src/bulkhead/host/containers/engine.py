@@ -15,6 +15,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -81,6 +82,11 @@ class Engine:
         self.containerd = containerd
         self.places = places
         self._maker = creating.Maker(containerd, places, runtime=runtime, systemd=systemd)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def _alone(self, name: str) -> asyncio.Lock:
+        """Return the lock of whoever changes a container; `stop` waits for its end without."""
+        return self._locks.setdefault(name, asyncio.Lock())
 
     # --- images ---
 
@@ -141,6 +147,10 @@ class Engine:
                 raise UserError(f"port {port.host}/{port.protocol} is the machine's own")
         image = await self._image(request, report)
         name = request.name or _made_up_name(image.name)
+        async with self._alone(name):
+            return await self._run(name, request, image)
+
+    async def _run(self, name: str, request: RunRequest, image: images.Unpacked) -> Container:
         # No `await` before it is saved: a range of users must not be given to two.
         record = Record(
             name=name, image=image.name, request=request, created=_now(), users=self._users(request)
@@ -230,17 +240,37 @@ class Engine:
             NotFound: there is none.
             Busy: it runs.
         """
-        record = self._record(name)
-        task = await self._task(name)
-        if task is not None and task.status != _STOPPED:
-            raise Busy(f"container {name!r} runs already")
-        self._check_ports(record)
-        if task is not None:
-            await self.containerd.delete_task(name)
-        record = msgspec.structs.replace(record, wanted=True, exit_code=None)
-        records.save(self.places.records, record)
-        await self._start(record)
-        return await self.inspect(name)
+        async with self._alone(name):
+            record = self._record(name)
+            task = await self._task(name)
+            if task is not None and task.status != _STOPPED:
+                raise Busy(f"container {name!r} runs already")
+            # No `await` before it is saved: a port must not be given to two.
+            self._check_ports(record)
+            self._save(record, wanted=True, exit_code=None)
+            try:
+                if task is not None:
+                    await self.containerd.delete_task(name)
+                await self._start(record)
+            except BaseException:
+                code = task.exit_status if task is not None else record.exit_code
+                with suppress(BulkheadError, OSError):
+                    await asyncio.shield(self._give_up(record, code))
+                raise
+            return await self.inspect(name)
+
+    async def _give_up(self, record: Record, code: int | None) -> None:
+        """Leave a container that could not be started as it was before."""
+        self._save(record, wanted=record.wanted, exit_code=code)
+        with suppress(NotFound):
+            if await self._task(record.name) is not None:
+                await self._end(record.name, 0)
+        if not record.wanted:
+            await detach(self.places.network, record.name)
+
+    def _save(self, record: Record, *, wanted: bool, exit_code: int | None) -> None:
+        changed = msgspec.structs.replace(record, wanted=wanted, exit_code=exit_code)
+        records.save(self.places.records, changed)
 
     async def stop(self, name: str, *, timeout_s: float) -> Ended:
         """Send SIGTERM, and SIGKILL to what still runs after `timeout_s`. It may be stopped already.
@@ -251,20 +281,31 @@ class Engine:
         Raises:
             NotFound: there is none.
         """
-        record = self._record(name)
-        # Without its labels the restart monitor lets go of it.
+        async with self._alone(name):
+            record = self._record(name)
+            # Without its labels the restart monitor lets go of it.
+            with suppress(NotFound):
+                await self.containerd.set_labels(name, creating.labels(record))
+        # This can take an hour, and nobody who wants to remove it shall wait for that.
         with suppress(NotFound):
-            await self.containerd.set_labels(name, creating.labels(record))
-        code = record.exit_code
-        if await self._task(name) is not None:
-            code = await self._end(name, timeout_s)
-        await detach(self.places.network, name)
-        records.save(
-            self.places.records, msgspec.structs.replace(record, wanted=False, exit_code=code)
-        )
+            await self._quit(name, timeout_s)
+        async with self._alone(name):
+            now = self._record(name)
+            if now.created != record.created:
+                raise NotFound(f"container {name!r} was removed meanwhile")
+            task = await self._task(name)
+            if task is not None and task.status != _STOPPED:
+                raise Busy(f"container {name!r} was started again meanwhile")
+            code = now.exit_code if task is None else await self.containerd.delete_task(name)
+            await detach(self.places.network, name)
+            self._save(now, wanted=False, exit_code=code)
         return Ended(name=name, exit_code=code)
 
     async def _end(self, name: str, timeout_s: float) -> int:
+        await self._quit(name, timeout_s)
+        return await self.containerd.delete_task(name)
+
+    async def _quit(self, name: str, timeout_s: float) -> None:
         with suppress(NotFound):
             await self.containerd.kill(name, signal.SIGTERM)
         try:
@@ -274,7 +315,6 @@ class Engine:
             with suppress(NotFound):
                 await self.containerd.kill(name, signal.SIGKILL)
             await self.containerd.wait(name, timeout_s=30)
-        return await self.containerd.delete_task(name)
 
     async def remove(self, name: str, *, force: bool) -> Ended:
         """Forget a container, with everything written in it, except volumes and the image.
@@ -283,18 +323,19 @@ class Engine:
             NotFound: there is none.
             Busy: it runs and `force` was not given.
         """
-        try:
-            code = self._record(name).exit_code
-        except HostError:
-            if not force:
-                raise
-            code = None  # it goes without its record
-        task = await self._task(name)
-        if task is not None and task.status != _STOPPED and not force:
-            raise Busy(f"container {name!r} runs", hint="stop it first, or use force")
-        code = task.exit_status if task and task.status == _STOPPED else code
-        await self._erase(name)
-        return Ended(name=name, exit_code=code)
+        async with self._alone(name):
+            try:
+                code = self._record(name).exit_code
+            except HostError:
+                if not force:
+                    raise
+                code = None  # it goes without its record
+            task = await self._task(name)
+            if task is not None and task.status != _STOPPED and not force:
+                raise Busy(f"container {name!r} runs", hint="stop it first, or use force")
+            code = task.exit_status if task and task.status == _STOPPED else code
+            await self._erase(name)
+            return Ended(name=name, exit_code=code)
 
     async def _erase(self, name: str) -> None:
         """Remove every trace of a container, however far its making came."""

@@ -11,13 +11,14 @@ from typing import TypeVar
 import msgspec
 import pytest
 
+from bulkhead.host.containers import creating, images, records, users
 from bulkhead.host.containers import messages as m
-from bulkhead.host.containers import records, users
 from bulkhead.host.containers.containerd import Busy, Containerd, NotFound
 from bulkhead.host.containers.engine import Engine
 from bulkhead.host.containers.given import Given
 from bulkhead.host.containers.places import Places
 from bulkhead.host.containers.records import Record
+from bulkhead.host.containers.spec import ImageConfig
 from bulkhead.model.containers import Port, Restart, RunRequest
 from bulkhead.model.errors import HostError, UserError
 
@@ -36,6 +37,8 @@ class Machine(Containerd):
         """SIGTERM does nothing."""
         self.refuses = False
         """It makes no tasks."""
+        self.asked: list[str] = []
+        """Whom SIGTERM was sent to."""
 
     async def tasks(self) -> list[m.Process]:
         """Return what runs."""
@@ -61,6 +64,7 @@ class Machine(Containerd):
     async def kill(self, name: str, signal: int, *, exec_id: str = "") -> None:
         """End one."""
         task = await self.task(name)
+        self.asked += [name] if signal == 15 else []
         if signal == 9 or not self.deaf:
             self.running[name] = m.Process(id=task.id, status=_STOPPED, exit_status=signal)
             self.ended.set()
@@ -200,3 +204,125 @@ def test_a_record_of_a_newer_version_is_read(tmp_path: Path) -> None:
     records.path(tmp_path, "web").write_bytes(msgspec.json.encode(fields))
 
     assert records.load(tmp_path, "web") == known
+
+
+async def started(engine: Engine, machine: Machine) -> None:
+    """Start `web`, which does not end when it is asked to."""
+    machine.deaf = True
+    await engine.start("web")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let others go on until something is so."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+def test_a_removed_container_does_not_come_back_when_it_is_stopped(tmp_path: Path) -> None:
+    """Its removal waits for no stop, however patient that is; the stop is told of it."""
+    where = places(tmp_path)
+    records.save(where.records, record("web", wanted=False))
+
+    async def act(engine: Engine, machine: Machine) -> None:
+        await started(engine, machine)
+        stopping = asyncio.create_task(engine.stop("web", timeout_s=3600))
+        await until(lambda: machine.asked == ["web"])
+        async with asyncio.timeout(10):
+            await engine.remove("web", force=True)
+            with pytest.raises(NotFound, match="there is no container 'web'"):
+                await stopping
+
+    on_machine(where, act)
+    assert list(where.records.iterdir()) == []
+
+
+def test_a_stop_leaves_a_new_container_of_that_name_alone(tmp_path: Path) -> None:
+    """What it was told to stop is no more."""
+    where = places(tmp_path)
+    records.save(where.records, record("web", wanted=False))
+    new = msgspec.structs.replace(record("web"), created="2026-01-01T00:00:01.000Z")
+
+    async def act(engine: Engine, machine: Machine) -> None:
+        await started(engine, machine)
+        stopping = asyncio.create_task(engine.stop("web", timeout_s=3600))
+        await until(lambda: machine.asked == ["web"])
+        records.save(where.records, new)
+        await machine.kill("web", 9)
+        with pytest.raises(NotFound, match="container 'web' was removed meanwhile"):
+            await stopping
+
+    on_machine(where, act)
+    assert records.load(where.records, "web") == new
+
+
+def test_an_impatient_stop_ends_a_patient_one(tmp_path: Path) -> None:
+    """Neither waits for the other, and both tell how it ended."""
+    where = places(tmp_path)
+    records.save(where.records, record("web", wanted=False))
+
+    async def act(engine: Engine, machine: Machine) -> list[int | None]:
+        await started(engine, machine)
+        async with asyncio.timeout(10):
+            ends = await asyncio.gather(
+                engine.stop("web", timeout_s=3600), engine.stop("web", timeout_s=0)
+            )
+        return [end.exit_code for end in ends]
+
+    assert on_machine(where, act) == [9, 9]
+    found = records.load(where.records, "web")
+    assert found == msgspec.structs.replace(record("web"), wanted=False, exit_code=9)
+
+
+def test_a_container_that_cannot_start_keeps_no_port(tmp_path: Path) -> None:
+    """It is as it was before: another one may have its port."""
+    where = places(tmp_path)
+    stopped = msgspec.structs.replace(record("web", 8080, wanted=False), exit_code=7)
+    records.save(where.records, stopped)
+    records.save(where.records, record("other", 8080, wanted=False))
+
+    async def act(engine: Engine, machine: Machine) -> None:
+        machine.refuses = True
+        with pytest.raises(HostError, match="the disk is full"):
+            await engine.start("web")
+        machine.refuses = False
+        await engine.start("other")
+
+    on_machine(where, act)
+    assert records.load(where.records, "web") == stopped
+
+
+def test_a_container_is_not_removed_while_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes when it is whole: nothing of it is left."""
+    where = places(tmp_path)
+    making, go_on = asyncio.Event(), asyncio.Event()
+
+    async def resolve(containerd: Containerd, name: str) -> images.Unpacked:
+        return images.Unpacked(name=name, digest="", config=ImageConfig(), snapshot="")
+
+    async def create(maker: creating.Maker, made: Record, image: images.Unpacked) -> Record:
+        making.set()
+        await go_on.wait()
+        records.save(where.records, made)
+        return made
+
+    monkeypatch.setattr(images, "resolve", resolve)
+    monkeypatch.setattr(creating.Maker, "create", create)
+
+    async def act(engine: Engine, machine: Machine) -> None:
+        request = RunRequest(image="x", name="web", userns="host")
+        running = asyncio.create_task(engine.run(request, report=lambda progress: None))
+        await until(making.is_set)
+        removing = asyncio.create_task(engine.remove("web", force=True))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert records.names(where.records) == ["web"]
+        go_on.set()
+        assert (await running).state == "running"
+        await removing
+        assert machine.running == {}
+
+    on_machine(where, act)
+    assert list(where.records.iterdir()) == []
