@@ -189,17 +189,17 @@ def names(directory: Path) -> list[str]:
 
 
 def new_volumes(record: Record, directory: Path) -> list[Volume]:
-    """Return the named volumes of a container that do not exist yet.
+    """Return the named volumes of a container that do not exist yet, each at its first place.
 
     Args:
         record: the container's.
         directory: where volumes are.
     """
-    return [
-        volume
-        for volume in record.request.volumes
-        if is_name(volume.source) and not (directory / volume.source).is_dir()
-    ]
+    found: dict[str, Volume] = {}
+    for volume in record.request.volumes:
+        if is_name(volume.source) and not (directory / volume.source).is_dir():
+            found.setdefault(volume.source, volume)
+    return list(found.values())
 
 
 def forget(directory: Path, name: str) -> None:

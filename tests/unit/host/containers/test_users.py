@@ -17,7 +17,7 @@ from bulkhead.host.containers.messages import Mount
 from bulkhead.host.containers.places import Places
 from bulkhead.host.containers.records import Layers, Record
 from bulkhead.host.containers.sandboxes import Sandboxes
-from bulkhead.model.containers import RunRequest
+from bulkhead.model.containers import RunRequest, Volume
 from bulkhead.model.errors import HostError, UserError
 
 SNAPSHOTS = "/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots"
@@ -171,6 +171,26 @@ def test_a_volume_gets_what_the_image_has_there(tmp_path: Path) -> None:
     assert stat.S_IMODE(found["deep/er/file"].st_mode) == 0o640
     assert found["deep/er/file"].st_mtime_ns == 7_000_000_001
     assert (target / "deep" / "er" / "file").read_text() == "text"
+
+
+def test_a_volume_at_two_places_is_made_once(tmp_path: Path) -> None:
+    """It gets what the image has at the first of them."""
+    for place in ("a", "b"):
+        (tmp_path / "image" / place).mkdir(parents=True)
+        (tmp_path / "image" / place / f"of-{place}").touch()
+    places = (("data", "/a"), ("other", "/b"), ("data", "/b"))
+    volumes = tuple(Volume(source=source, target=target) for source, target in places)
+    request = RunRequest(image="x", volumes=volumes)
+    record = Record(name="web", image="x", request=request, created="")
+    image = os.open(tmp_path / "image", os.O_RDONLY)
+
+    filling.fill(record, image, directory=tmp_path / "volumes")
+
+    os.close(image)
+    made = sorted((tmp_path / "volumes").rglob("*"))
+    assert [str(path.relative_to(tmp_path / "volumes")) for path in made] == [
+        "data", "data/of-a", "other", "other/of-b",
+    ]  # fmt: skip
 
 
 def test_the_kernel_says_why_an_overlay_cannot_be() -> None:
