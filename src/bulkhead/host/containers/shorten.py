@@ -19,17 +19,20 @@ _COLLAPSE_RANGE = 0x08
 _ALIGNMENT = 64 * 1024  # a multiple of every file system's block
 
 
-def shorten(directory: Path, *, largest: int = LARGEST, kept: int = KEPT) -> list[str]:
-    """Shorten every log that is longer than `largest` to about `kept`; return their names.
+def shorten(
+    directory: Path, *, largest: int = LARGEST, kept: int = KEPT
+) -> tuple[list[str], dict[str, OSError]]:
+    """Shorten every log that is longer than `largest` to about `kept`.
 
     The beginning is cut out of the file in place (fallocate(2),
     FALLOC_FL_COLLAPSE_RANGE): whoever appends to it goes on undisturbed and
     nothing is lost between a copy and a truncation.
 
-    Raises:
-        OSError: a log cannot be changed.
+    Returns:
+        The names of those that are shorter now, and why others could not be shortened: one that
+        cannot does not keep the others long.
     """
-    shortened = []
+    shortened, failed = [], {}
     for path in sorted(directory.glob("*.log")):
         try:
             size = path.stat().st_size
@@ -38,7 +41,9 @@ def shorten(directory: Path, *, largest: int = LARGEST, kept: int = KEPT) -> lis
                 shortened.append(path.stem)
         except FileNotFoundError:
             continue  # the container was removed just now
-    return shortened
+        except OSError as error:
+            failed[path.stem] = error
+    return shortened, failed
 
 
 def _cut(path: Path, length: int) -> None:
@@ -61,14 +66,12 @@ def _cut(path: Path, length: int) -> None:
 
 def main() -> int:
     """Shorten the logs of this node."""
-    try:
-        names = shorten(DIRECTORY)
-    except OSError as error:
-        sys.stderr.write(f"cannot shorten a log: {error}\n")
-        return 1
-    if names:
-        sys.stderr.write(f"shortened: {' '.join(names)}\n")
-    return 0
+    shortened, failed = shorten(DIRECTORY)
+    if shortened:
+        sys.stderr.write(f"shortened: {' '.join(shortened)}\n")
+    for name, error in failed.items():
+        sys.stderr.write(f"cannot shorten the log of container {name!r}: {error}\n")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

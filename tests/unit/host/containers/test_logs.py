@@ -83,6 +83,30 @@ def test_a_long_log_loses_its_beginning_in_place(tmp_path: Path) -> None:
         shortened = shorten.shorten(tmp_path, largest=4 * block, kept=2 * block)
         writer.write(b"end")
 
-    assert shortened == ["big"]
+    assert shortened == (["big"], {})
     assert path.read_bytes() == bytes([6]) * block + bytes([7]) * block + b"end"
     assert small.stat().st_size == 1000
+
+
+def test_a_log_that_cannot_be_shortened_keeps_no_other_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The later ones would fill the disk. It is told by its name, and the run has failed."""
+    elsewhere = tmp_path / "elsewhere"
+    for path in (elsewhere, tmp_path / "web.log"):
+        with path.open("wb") as file:
+            file.truncate(shorten.LARGEST + 1)
+    (tmp_path / "bad.log").symlink_to(elsewhere)
+    monkeypatch.setattr(shorten, "DIRECTORY", tmp_path)
+
+    code = shorten.main()
+
+    link = tmp_path / "bad.log"
+    assert (code, capsys.readouterr().err) == (
+        1,
+        "shortened: web\n"
+        "cannot shorten the log of container 'bad': "
+        f"[Errno 40] Too many levels of symbolic links: '{link}'\n",
+    )
+    assert (tmp_path / "web.log").stat().st_size < shorten.LARGEST
+    assert elsewhere.stat().st_size == shorten.LARGEST + 1
