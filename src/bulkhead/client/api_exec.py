@@ -7,7 +7,6 @@ and when it is behind, the connection is not read, while pings still go out.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import queue
 import select
@@ -16,8 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from wsproto import ConnectionType, WSConnection
-from wsproto.connection import ConnectionState
 from wsproto.events import (
     AcceptConnection,
     BytesMessage,
@@ -25,19 +22,18 @@ from wsproto.events import (
     Event,
     Ping,
     RejectConnection,
-    Request,
     TextMessage,
 )
-from wsproto.utilities import ProtocolError
 
 from bulkhead.client.connection import Connection
+from bulkhead.client.wire import FULL, Wire
 from bulkhead.model import exec as protocol
 from bulkhead.model.errors import RemoteError, UserError
 
 CHUNK = 8 * 1024
 """Bytes of input in a message. The whole window of them is what the server holds at most."""
 BEHIND = 1024 * 1024
-"""Bytes of output that wait for the terminal, or of input that wait for the network, at most."""
+"""Bytes of output that wait for the terminal at most."""
 PING_S = 2.0
 SILENCE_S = 10.0
 _TICK_S = 0.25
@@ -122,8 +118,7 @@ class ApiExec:
     ) -> None:
         self._connection, self._target, self._command = connection, target, command
         self._write, self._stdin, self._size, self._wakeup = write, stdin, size, wakeup
-        self._protocol = WSConnection(ConnectionType.CLIENT)
-        self._outgoing = bytearray()
+        self._wire = Wire(where="exec")
         self._window = self._sent = 0
         self._text = ""
         self._result: int | None = None
@@ -147,12 +142,7 @@ class ApiExec:
     def _carry(self, writer: Writer) -> None:
         """Carry data until the process has ended or nobody takes its output."""
         with self._connection.connect() as link:
-            link.setblocking(False)
-            headers = [
-                (key.encode(), val.encode()) for key, val in self._connection.headers().items()
-            ]
-            host = self._connection.authority
-            self._send(Request(host=host, target="/exec", extra_headers=headers))
+            self._wire.open(link, self._connection, "/exec")
             heard = pinged = time.monotonic()
             while self._result is None and writer.error is None:
                 if self._turn(link, writer) or writer.waiting() > BEHIND:
@@ -160,8 +150,8 @@ class ApiExec:
                 now = time.monotonic()
                 if now - heard > SILENCE_S:
                     raise RemoteError(f"the machine said nothing for {SILENCE_S:g} s", where="exec")
-                if now - pinged >= PING_S and self._protocol.state is ConnectionState.OPEN:
-                    self._send(Ping())
+                if now - pinged >= PING_S and self._wire.is_open:
+                    self._wire.send(Ping())
                     pinged = now
 
     def _turn(self, link: socket.socket, writer: Writer) -> bool:
@@ -173,43 +163,22 @@ class ApiExec:
         if self._wakeup is not None:
             reading.append(self._wakeup)
         ready, writable, _ = select.select(
-            reading, [link] if self._outgoing else [], [], 0.05 if behind else _TICK_S
+            reading, [link] if self._wire.waiting else [], [], 0.05 if behind else _TICK_S
         )
         if writable:
-            self._flush(link)
+            self._wire.flush(link)
         if self._wakeup is not None and self._wakeup in ready:
             os.read(self._wakeup, 4096)
             self._resize()
         if self._stdin is not None and self._stdin in ready:
             self._forward(self._stdin)
         if link in ready:
-            self._receive(link, writer)
+            for event in self._wire.receive(link):
+                self._handle(event, writer)
         return link in ready
 
     def _may_send(self) -> bool:
-        return self._sent < self._window and len(self._outgoing) < BEHIND
-
-    def _flush(self, link: socket.socket) -> None:
-        with contextlib.suppress(BlockingIOError):
-            try:
-                del self._outgoing[: link.send(self._outgoing)]
-            except ConnectionError:
-                # What it had to say before it closed is still to be read.
-                self._outgoing.clear()
-
-    def _receive(self, link: socket.socket, writer: Writer) -> None:
-        try:
-            data = link.recv(64 * 1024)
-            self._protocol.receive_data(data or None)
-            for event in self._protocol.events():
-                self._handle(event, writer)
-        except BlockingIOError:
-            return
-        except (OSError, ProtocolError) as error:
-            raise RemoteError(
-                f"the connection to the machine broke: {error or type(error).__name__}",
-                where="exec",
-            ) from error
+        return self._sent < self._window and self._wire.waiting < FULL
 
     def _handle(self, event: Event, writer: Writer) -> None:
         if isinstance(event, AcceptConnection):
@@ -224,7 +193,7 @@ class ApiExec:
                 self._allow(self._text)
                 self._text = ""
         elif isinstance(event, Ping):
-            self._send(event.response())
+            self._wire.send(event.response())
         elif isinstance(event, CloseConnection):
             self._close(event)
 
@@ -259,7 +228,7 @@ class ApiExec:
         data = os.read(descriptor, CHUNK)
         if data:
             self._sent += 1
-            self._send(BytesMessage(data=data))
+            self._wire.send(BytesMessage(data=data))
         else:
             self._stdin = None
             self._tell(protocol.write(protocol.CONTENT_COMPLETE))
@@ -274,7 +243,4 @@ class ApiExec:
         self._result = int(reason)
 
     def _tell(self, text: str) -> None:
-        self._send(TextMessage(data=text))
-
-    def _send(self, event: Event) -> None:
-        self._outgoing += self._protocol.send(event)
+        self._wire.send(TextMessage(data=text))

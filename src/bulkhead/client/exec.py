@@ -9,19 +9,18 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 import msgspec
-from wsproto import ConnectionType, WSConnection
 from wsproto.events import (
     AcceptConnection,
     BytesMessage,
     CloseConnection,
+    Event,
     Ping,
     RejectConnection,
-    Request,
     TextMessage,
 )
-from wsproto.events import Event as SocketEvent
 
 from bulkhead.client.connection import Connection, failed
+from bulkhead.client.wire import FULL, Wire
 from bulkhead.model.containers import ExecControl, ExecRequest
 from bulkhead.model.errors import RemoteError
 
@@ -57,7 +56,7 @@ class Attachment:
     ) -> None:
         self._connection, self._name, self._request = connection, name, request
         self._write, self._stdin, self._wakeup, self._size = write, stdin, wakeup, size
-        self._protocol = WSConnection(ConnectionType.CLIENT)
+        self._wire = Wire()
         self._result: int | None = None
         self._started = False
         self._text = ""
@@ -71,44 +70,34 @@ class Attachment:
             RemoteError: the connection broke.
         """
         with self._connection.connect() as link:
-            link.settimeout(None)
-            target = f"/v1/containers/{quote(self._name, safe='')}/exec"
-            headers = [
-                (key.encode(), value.encode()) for key, value in self._connection.headers().items()
-            ]
-            request = Request(host=self._connection.authority, target=target, extra_headers=headers)
-            self._send(link, request)
+            self._wire.open(
+                link, self._connection, f"/v1/containers/{quote(self._name, safe='')}/exec"
+            )
             while self._result is None:
                 self._turn(link)
             return self._result
 
     def _turn(self, link: socket.socket) -> None:
-        waiting: list[socket.socket | int] = [link]
-        if self._started and self._stdin is not None:
-            waiting.append(self._stdin)
+        reading: list[socket.socket | int] = [link]
+        if self._started and self._stdin is not None and self._wire.waiting < FULL:
+            reading.append(self._stdin)
         if self._wakeup is not None:
-            waiting.append(self._wakeup)
-        ready, _, _ = select.select(waiting, [], [])
-        if link in ready:
-            self._receive(link)
+            reading.append(self._wakeup)
+        ready, writable, _ = select.select(reading, [link] if self._wire.waiting else [], [])
+        if writable:
+            self._wire.flush(link)
         if self._wakeup is not None and self._wakeup in ready:
             os.read(self._wakeup, 4096)
-            self._resize(link)
+            self._resize()
         if self._stdin is not None and self._stdin in ready:
-            self._forward(link)
+            self._forward(self._stdin)
+        if link in ready:
+            for event in self._wire.receive(link):
+                self._handle(event)
 
-    def _receive(self, link: socket.socket) -> None:
-        try:
-            data = link.recv(CHUNK)
-        except OSError as error:
-            raise RemoteError(f"the connection to the machine broke: {error}") from error
-        self._protocol.receive_data(data or None)
-        for event in self._protocol.events():
-            self._handle(link, event)
-
-    def _handle(self, link: socket.socket, event: SocketEvent) -> None:
+    def _handle(self, event: Event) -> None:
         if isinstance(event, AcceptConnection):
-            self._send(link, TextMessage(data=msgspec.json.encode(self._request).decode()))
+            self._wire.send(TextMessage(data=msgspec.json.encode(self._request).decode()))
         elif isinstance(event, RejectConnection):
             raise RemoteError(f"the machine refused with status {event.status_code}")
         elif isinstance(event, BytesMessage):
@@ -117,9 +106,9 @@ class Attachment:
             self._text += event.data
             if event.message_finished:
                 text, self._text = self._text, ""
-                self._control(link, text)
+                self._control(text)
         elif isinstance(event, Ping):
-            self._send(link, event.response())
+            self._wire.send(event.response())
         elif isinstance(event, CloseConnection) and self._result is None:
             raise RemoteError("the machine ended the connection", hint="see its journal")
 
@@ -132,32 +121,28 @@ class Attachment:
         if event.message_finished:
             self._kind = None
 
-    def _control(self, link: socket.socket, text: str) -> None:
+    def _control(self, text: str) -> None:
         control = msgspec.json.decode(text, type=ExecControl)
         if control.problem is not None:
             raise failed(control.problem)
         if control.started:
             self._started = True
-            self._resize(link)
+            self._resize()
         if control.exit_code is not None:
             self._result = control.exit_code
 
-    def _resize(self, link: socket.socket) -> None:
+    def _resize(self) -> None:
         if self._size is not None and self._started:
             columns, rows = self._size()
-            self._tell(link, ExecControl(columns=columns, rows=rows))
+            self._tell(ExecControl(columns=columns, rows=rows))
 
-    def _forward(self, link: socket.socket) -> None:
-        assert self._stdin is not None
-        data = os.read(self._stdin, CHUNK)
+    def _forward(self, descriptor: int) -> None:
+        data = os.read(descriptor, CHUNK)
         if data:
-            self._send(link, BytesMessage(data=b"\0" + data))
+            self._wire.send(BytesMessage(data=b"\0" + data))
         else:
             self._stdin = None
-            self._tell(link, ExecControl(close_stdin=True))
+            self._tell(ExecControl(close_stdin=True))
 
-    def _tell(self, link: socket.socket, control: ExecControl) -> None:
-        self._send(link, TextMessage(data=msgspec.json.encode(control).decode()))
-
-    def _send(self, link: socket.socket, event: SocketEvent) -> None:
-        link.sendall(self._protocol.send(event))
+    def _tell(self, control: ExecControl) -> None:
+        self._wire.send(TextMessage(data=msgspec.json.encode(control).decode()))
