@@ -133,5 +133,5 @@ def make(name: str, folder: Path, *, parent: str) -> Path:
         for path, text in files.items():
             target = scratch / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text.replace("@name@", name).replace("@parent@", parent))
+            target.write_text(text.replace("@name@", name).replace("@parent@", parent), "utf-8")
     return folder / "variant.toml"

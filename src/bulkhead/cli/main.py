@@ -11,11 +11,13 @@ import json
 import logging
 import os
 import sys
+from pathlib import Path
 
 import click
 
 from bulkhead import __version__
 from bulkhead.cli.lazy import LazyCommands
+from bulkhead.lib.dirs import cache_dir, state_dir
 from bulkhead.model.errors import BulkheadError, HostError
 
 # name: (module, one line for the overview). The command object has the command's name.
@@ -85,9 +87,15 @@ def main() -> int:
 
 def _from_system(error: OSError) -> HostError:
     hint = None
+    where = str(error.filename) if error.filename else None
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         hint = "make room, or put the cache on another disk with BULKHEAD_CACHE"
-    where = str(error.filename) if error.filename else None
+    elif error.errno in (errno.EACCES, errno.EROFS) and where is not None:
+        for variable, folder in (("BULKHEAD_CACHE", cache_dir()), ("BULKHEAD_STATE", state_dir())):
+            # What is above it too: a directory is made with all that leads to it.
+            if folder.is_relative_to(where) or Path(where).is_relative_to(folder):
+                hint = f"name a directory that can be written to in {variable}"
+                break
     return HostError(error.strerror or str(error), where=where, hint=hint)
 
 

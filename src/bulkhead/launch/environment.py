@@ -38,7 +38,10 @@ def make(path: str, requirements: str) -> int:
         _say(str(error))
         return error.exit_code
     except OSError as error:
-        _say(f"{target}: cannot make the Python environment: {error.strerror}")
+        _say(
+            f"{target}: cannot make the Python environment: {error.strerror}\n"
+            "  hint: name a directory that has room and can be written to in BULKHEAD_CACHE"
+        )
         return 1
     except KeyboardInterrupt:
         _say("interrupted; nothing half-made was left, run it again")
@@ -51,7 +54,7 @@ def build(target: Path, requirements: Path) -> None:
     """Make the environment at `target` unless somebody else does so first.
 
     Raises:
-        HostError: this Python lacks modules, or pip failed.
+        HostError: this Python lacks modules or cannot be found, or pip failed.
         RemoteError: pip itself could not be fetched.
     """
     _clear(target)
@@ -87,6 +90,12 @@ def _create(folder: Path) -> None:
             where=sys.executable,
             hint="install the package python3 (not only python3-minimal)",
         ) from error
+    if not sys.executable:
+        # As in an empty environment; see sys.executable in Python's documentation.
+        raise HostError(
+            "this Python does not know where it is itself",
+            hint="set PATH, as in: PATH=/usr/bin:/bin ./bulkhead",
+        )
     # Symbolic links: Debian's interpreter finds its library by where it is.
     venv.EnvBuilder(with_pip=False, symlinks=True, clear=False).create(folder)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkhead.launch import debian, main
+from bulkhead.launch import debian, environment, main
 from bulkhead.lib import dirs
 from bulkhead.model.errors import RemoteError, Untrusted
 
@@ -115,6 +115,40 @@ def test_environments_are_named_by_all_that_decides_their_content(
     keys.append(main.key(str(first)))
 
     assert len(set(keys)) == 3
+
+
+def test_a_python_that_cannot_find_itself_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without PATH in the environment there is no traceback, and nothing half-made."""
+    (tmp_path / "build.txt").write_text("x==1\n")
+    monkeypatch.setattr("sys.executable", "")
+
+    code = environment.make(str(tmp_path / "venvs" / "x"), str(tmp_path / "build.txt"))
+
+    assert code == 1
+    assert capsys.readouterr().err.endswith(
+        "bulkhead: this Python does not know where it is itself\n"
+        "  hint: set PATH, as in: PATH=/usr/bin:/bin ./bulkhead\n"
+    )
+    assert list((tmp_path / "venvs").iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_made_names_its_variable(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As when a home directory is not there or cannot be written to."""
+    (tmp_path / "build.txt").write_text("x==1\n")
+    (tmp_path / "home").write_text("no directory")
+    target = tmp_path / "home" / "venvs" / "x"
+
+    code = environment.make(str(target), str(tmp_path / "build.txt"))
+
+    assert code == 1
+    assert capsys.readouterr().err.endswith(
+        f"bulkhead: {target}: cannot make the Python environment: Not a directory\n"
+        "  hint: name a directory that has room and can be written to in BULKHEAD_CACHE\n"
+    )
 
 
 @pytest.mark.parametrize(
