@@ -94,7 +94,7 @@ def test_wrong_definitions_are_told(tmp_path: Path) -> None:
     (tmp_path / "image.toml").write_text('name = "x"\npackages = []\nentripoint = ["x"]\n')
 
     assert caught.value.hint == "did you mean 'demo'?"
-    with pytest.raises(UserError, match="unknown field `entripoint`"):
+    with pytest.raises(UserError, match="unknown key 'entripoint'"):
         oci.read(tmp_path)
 
 

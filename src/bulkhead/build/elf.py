@@ -8,7 +8,6 @@ themselves (systemd.io/ELF_DLOPEN_METADATA).
 from __future__ import annotations
 
 import errno
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,12 @@ MAGIC = b"\x7fELF"
 DLOPEN_NOTE = 0x407C0C0A
 
 
+class _Note(msgspec.Struct):
+    """One feature of a `.note.dlopen`; what else it says is passed over."""
+
+    soname: tuple[str, ...] = ()
+
+
 class Elf(msgspec.Struct, frozen=True, kw_only=True):
     """The part of an ELF file that matters for the choice of libraries."""
 
@@ -30,6 +35,9 @@ class Elf(msgspec.Struct, frozen=True, kw_only=True):
     runpath: tuple[str, ...] = ()
     dlopen: tuple[str, ...] = ()
     """Library names in the order of preference, over all of its notes."""
+
+
+_NOTES = msgspec.json.Decoder(list[_Note])
 
 
 def read(path: Path) -> Elf | None:
@@ -82,5 +90,9 @@ def _describe(file: ELFFile) -> Elf:
 
 
 def _names(description: bytes) -> list[str]:
-    items = json.loads(description.rstrip(b"\0"))
-    return [name for item in items for name in item.get("soname", ())]
+    """Return the names in a note; none where it is no list of features."""
+    try:
+        items = _NOTES.decode(description.rstrip(b"\0"))
+    except (msgspec.DecodeError, RecursionError):
+        return []
+    return [name for item in items for name in item.soname]

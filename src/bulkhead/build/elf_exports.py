@@ -7,6 +7,7 @@ object for each of them costs seconds.
 
 from __future__ import annotations
 
+import errno
 import struct
 from collections.abc import Iterator
 from itertools import repeat
@@ -54,6 +55,10 @@ def read(path: Path) -> frozenset[Export]:
             return frozenset(_exports(file)) if file.elfclass == 64 else frozenset()
     except (ELFError, ConstructError, ValueError, OverflowError, struct.error):
         return frozenset()
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return frozenset()  # an offset that it names is before the file's start
 
 
 def _exports(file: ELFFile) -> Iterator[Export]:

@@ -7,12 +7,11 @@ or registry is needed, and the same lock gives the same bytes.
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 
 import msgspec
 
-from bulkhead.build import oci_archive, packages, steps
+from bulkhead.build import oci_archive, packages, steps, tomlfile
 from bulkhead.build.complete import files, linker
 from bulkhead.build.debian import deb, download, lockfile
 from bulkhead.build.debian.locking import Request
@@ -95,13 +94,7 @@ def read(folder: Path) -> Definition:
     Raises:
         UserError: it cannot be read, or has an unknown key or a wrong value.
     """
-    path = folder / "image.toml"
-    try:
-        return msgspec.convert(tomllib.loads(path.read_text()), Definition)
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise UserError(f"{error}", where=str(path)) from error
+    return tomlfile.read(folder / "image.toml", Definition)
 
 
 def overlay_of(folder: Path, definition: Definition) -> Path | None:

@@ -14,6 +14,9 @@ from bulkhead.model.errors import UserError
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+DEEPEST = 50
+"""Levels of tables and arrays: what reads them calls itself for each."""
+
 
 def read(path: Path, kind: type[T]) -> T:
     """Read a file of a declared type.
@@ -27,8 +30,14 @@ def read(path: Path, kind: type[T]) -> T:
         data = tomllib.loads(text)
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    except RecursionError as error:
+        raise UserError("is nested too deeply", where=str(path)) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"is not TOML: {error}", where=str(path)) from error
+    except ValueError as error:
+        # Python refuses those of more than 4300 digits, and says how to allow them.
+        raise UserError("has a number of too many digits", where=str(path)) from error
+    _check_values(data, text, path)
     _check_keys(data, kind, text, path, ())
     try:
         return msgspec.convert(data, kind)
@@ -38,6 +47,26 @@ def read(path: Path, kind: type[T]) -> T:
         raise UserError(
             f"{'.'.join(keys)}: {what[0].lower()}{what[1:]}", where=line(text, path, keys)
         ) from error
+
+
+def _check_values(data: dict[str, object], text: str, path: Path) -> None:
+    """Refuse what TOML allows and nothing that reads the values can take."""
+    left: list[tuple[int, tuple[str, ...], object]] = [(0, (), data)]
+    while left:
+        depth, keys, value = left.pop()
+        if depth > DEEPEST:
+            raise UserError("is nested too deeply", where=line(text, path, keys[:1]))
+        if isinstance(value, dict):
+            left += [(depth + 1, (*keys, key), key) for key in value]
+            left += [(depth + 1, (*keys, key), inner) for key, inner in value.items()]
+        elif isinstance(value, list):
+            left += [(depth + 1, keys, inner) for inner in value]
+        elif isinstance(value, str) and "\0" in value:
+            # Many of them are paths, which have none.
+            raise UserError(
+                f"{'.'.join(keys)!r} has a character NUL in it: {value[:100]!r}",
+                where=line(text, path, keys),
+            )
 
 
 def _check_keys(

@@ -132,9 +132,12 @@ def request(resolved: Resolved, arch: Architecture) -> Request:
 def _find(name: str, *, beside: Path | None) -> Path:
     if "/" in name or name.startswith("."):
         path = Path(name) if beside is None else beside / name
-        path = path / "variant.toml" if path.is_dir() else path
-        if path.is_file():
-            return path.resolve()
+        try:
+            path = path / "variant.toml" if path.is_dir() else path
+            if path.is_file():
+                return path.resolve()
+        except OSError as error:
+            raise UserError(f"cannot be read: {error.strerror}", where=str(path)) from error
         raise UserError(
             "no variant there", where=str(path), hint="make one with: bulkhead new NAME"
         )

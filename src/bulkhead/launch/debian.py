@@ -54,7 +54,7 @@ def _download(path: str, sha256: str, size: int, date: str) -> bytes:
         try:
             with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:  # noqa: S310  # http or https, by lib.mirrors
                 raw: bytes = answer.read(size + 1)
-        except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+        except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
             problems.append(f"    {url}: {getattr(error, 'reason', None) or error}")
             continue
         if hashlib.sha256(raw).hexdigest() == sha256:

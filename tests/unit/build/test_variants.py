@@ -130,6 +130,14 @@ def test_a_directory_that_cannot_give_its_name_is_told(tmp_path: Path) -> None:
     assert variants.load(str(path)).name == "mine"
 
 
+def test_a_path_that_cannot_be_is_told(tmp_path: Path) -> None:
+    """The system refuses to look for a name of thousands of characters."""
+    path = write(tmp_path, "wrong", f'inherit = ["./{"a" * 5000}"]\n')
+
+    with pytest.raises(UserError, match="cannot be read: File name too long"):
+        variants.load(str(path))
+
+
 def test_an_unknown_name_gets_a_suggestion() -> None:
     """A mistyped name of a variant is answered with the nearest one."""
     with pytest.raises(UserError, match="there is no variant 'standalon'") as caught:

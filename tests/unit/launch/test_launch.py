@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from bulkhead.launch import debian, environment, main
-from bulkhead.lib import dirs
+from bulkhead.lib import dirs, mirrors
 from bulkhead.model.errors import RemoteError, Untrusted
 
 
@@ -89,6 +89,18 @@ def test_a_package_that_is_not_the_pinned_one_is_refused(
 
         with pytest.raises(RemoteError, match=r"not the pinned file .*\n.*\n.*BULKHEAD_MIRROR"):
             debian.fetch(pins, "pip", "usr/pip-", tmp_path)
+
+
+def test_a_mirror_that_is_no_address_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next one is tried; without one, each is listed with its reason."""
+    pins = pin(tmp_path, package({"usr/pip-1.whl": b"zip"}))
+    monkeypatch.setenv("BULKHEAD_MIRROR", "http://[")
+    monkeypatch.setattr(mirrors, "SNAPSHOT", "http://[")
+
+    with pytest.raises(RemoteError, match=r"(?s)http://\[/.*: Invalid IPv6 URL.*BULKHEAD_MIRROR"):
+        debian.fetch(pins, "pip", "usr/pip-", tmp_path)
 
 
 def test_a_pinned_package_without_the_file_is_refused(

@@ -76,8 +76,12 @@ class Transport:
         raise AssertionError("attempts() raises when there are none left")
 
     def attempts(self, url: str) -> Iterator[Attempt]:
-        """Yield one context per try; a transfer error inside ends the try, the last one raises."""
-        host = urlsplit(url).netloc
+        """Yield one context per try; a transfer error inside ends the try, the last one raises.
+
+        Raises:
+            UserError: `url` is none.
+        """
+        host = _host(url)
         for number in range(1, self.tries + 1):
             if host in self._unreachable:
                 raise self._unreachable[host]
@@ -142,8 +146,18 @@ class Attempt:
         )  # fmt: skip
         if isinstance(error, MaxRetryError):
             # Not even an answer: everything else from this host would wait as long.
-            self._unreachable[urlsplit(self._url).netloc] = failure
+            self._unreachable[_host(self._url)] = failure
         raise failure from error
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).netloc
+    except ValueError as error:
+        raise UserError(
+            f"is no web address: {error}", where=url,
+            hint="look at the repository's location, the file's url, or BULKHEAD_MIRROR",
+        ) from error  # fmt: skip
 
 
 def _reason(error: Exception) -> str:

@@ -46,13 +46,20 @@ def urls(reference: str, transport: Transport) -> Iterator[str]:
     page = f"{index()}/{name}/"
     try:
         project = msgspec.json.decode(transport.get(page, limit=LIMIT, accept=JSON), type=_Project)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise RemoteError(
             f"is no package index with JSON (PEP 691): {error}", where=page
         ) from error
     for file in project.files:
         if file.filename == parts[2]:
-            yield urldefrag(urljoin(page, file.url)).url
+            yield _address(page, file.url)
+
+
+def _address(page: str, link: str) -> str:
+    try:
+        return urldefrag(urljoin(page, link)).url
+    except ValueError as error:
+        raise RemoteError(f"has {link[:200]!r}, no web address: {error}", where=page) from error
 
 
 def index(environment: Mapping[str, str] | None = None, home: Path | None = None) -> str:

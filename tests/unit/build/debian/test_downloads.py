@@ -381,6 +381,27 @@ def test_wheel_comes_from_the_index_that_pip_uses(
     assert paths["some-thing"].read_bytes() == b"wheel"
 
 
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (b'{"files": [{"filename": "w.whl", "url": "http://["}]}', r"has 'http://\[', no web add"),
+        (b'{"x": ' + b"[" * 100_000, "is no package index with JSON"),
+    ],
+)
+def test_index_of_wheels_that_is_none_is_refused(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes, message: str
+) -> None:
+    """Its page is named, whatever is in it."""
+    monkeypatch.setenv("PIP_INDEX_URL", f"{world.server.url}/simple/")
+    (tmp_path / "simple" / "x").mkdir(parents=True)
+    (tmp_path / "simple" / "x" / "index.json").write_bytes(answer)
+    file = LockedFile(name="x", url="pypi:x/1/w.whl", size=5, sha256="0" * 64)
+    lock = msgspec.structs.replace(world.lock, files=(file,))
+
+    with pytest.raises(RemoteError, match=rf"/simple/x/: {message}"):
+        download.fetch_files(lock, cache=world.cache, progress=SILENT)
+
+
 def test_index_of_wheels_is_pips(tmp_path: Path) -> None:
     """The environment goes before pip's configuration files; both are pip's."""
     (tmp_path / "pip.conf").write_text("[global]\nindex-url = http://b.example/simple/\n")

@@ -73,6 +73,18 @@ def test_unreachable_host_is_named_and_not_tried_twice() -> None:
         transport.get("http://archive.invalid/b", limit=9)
 
 
+@pytest.mark.parametrize("url", ["http://[", "https://[::1/a", "http://a]b/c"])
+def test_what_is_no_address_is_refused(url: str) -> None:
+    """It is in a variant, a lock or a variable: the message says where to look."""
+    with pytest.raises(UserError) as caught:
+        Transport().get(url, limit=9)
+
+    assert str(caught.value) == (
+        f"{url}: is no web address: Invalid IPv6 URL\n  hint: look at the repository's location, "
+        "the file's url, or BULKHEAD_MIRROR"
+    )
+
+
 def test_proxy_of_the_environment_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`http_proxy` and `no_proxy` count, as everywhere."""
     with serve(tmp_path) as server:
