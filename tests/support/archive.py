@@ -168,8 +168,9 @@ class Server:
 
     `redirects` maps a path to where it leads instead.
     `faults` maps a path to what happens to its next requests, in order:
-    a status code that is sent instead, or the number of bytes after which
-    the connection breaks (negative: counted from the end).
+    a status code that is sent instead (`status`), or the number of bytes after
+    which the connection ends (negative: counted from the end), where it was said
+    how many there are (`cut`) and where it was not (`end`).
     """
 
     def __init__(self, url: str) -> None:
@@ -212,9 +213,10 @@ def serve(root: Path) -> Iterator[Server]:
             data = file.read_bytes()
             start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
             self.send_response(206 if asked else 200)
-            self.send_header("Content-Length", str(len(data) - start))
+            if kind != "end":
+                self.send_header("Content-Length", str(len(data) - start))
             self.end_headers()
-            if kind == "cut":
+            if kind in ("cut", "end"):
                 self.wfile.write(data[start:number])
                 self.close_connection = True
                 return

@@ -66,7 +66,7 @@ def fetch(
         progress: where to show progress.
 
     Raises:
-        Untrusted: a server gave other bytes than the lock names.
+        Untrusted: no server gave the bytes that the lock names, and one gave others.
         RemoteError: a server cannot be reached, and no other one has it.
         HostError: no space left.
     """
@@ -146,23 +146,27 @@ class _Worker:
 
     def _try_urls(self, artifact: Artifact, path: Path, part: BufferedRandom) -> bool:
         missing = False
-        failure: RemoteError | None = None
+        failures: list[RemoteError] = []
         for url in self._urls(artifact):
             # Once a server said that it has left, the others are only asked in passing.
             past = origins.is_snapshot(url)
             patient = not missing and not past
             try:
                 self._download(url, artifact, part, self._transport if patient else self._impatient)
-            except Missing:
+            except Missing as error:
                 missing = missing or not past
-            except Unreachable as error:
-                failure = failure or error
+                failures.append(error)
+            except (Unreachable, Untrusted) as error:
+                failures.append(error)
             else:
                 self._finish(artifact, path, part)
                 return True
+        if any(isinstance(error, Untrusted) for error in failures):
+            raise _untrusted(artifact, failures)
         # A server that is out of reach matters only if no other one has answered.
-        if failure is not None and not missing:
-            raise failure
+        unreachable = [error for error in failures if isinstance(error, Unreachable)]
+        if unreachable and not missing:
+            raise unreachable[0]
         return False
 
     def _download(
@@ -174,16 +178,27 @@ class _Worker:
                 resumed = part.seek(0, os.SEEK_END) > 0
                 self._receive(url, artifact, part, transport)
                 problem = _problem(part, artifact)
+                if problem is not None and resumed:
+                    # What an earlier run or another server left may be to blame: once more from the start.
+                    part.truncate(0)
+                    self._receive(url, artifact, part, transport)
+                    problem = _problem(part, artifact)
                 if problem is None:
                     return
                 part.truncate(0)
-                # What an earlier run or another server left may be to blame: once more from the start.
-                if not resumed:
-                    raise Untrusted(problem, where=url)
+                raise Untrusted(problem, where=url)
+        raise AssertionError("attempts() raises when there are none left")
 
     def _receive(
         self, url: str, artifact: Artifact, part: BufferedRandom, transport: Transport
     ) -> None:
+        """Append what the server gives from the end of the .part file on.
+
+        Raises:
+            urllib3.exceptions.HTTPError: it ended early, or may have.
+        """
+        from urllib3.exceptions import HTTPError
+
         offset = part.seek(0, os.SEEK_END)
         if offset >= artifact.size:
             return
@@ -192,6 +207,9 @@ class _Worker:
             _copy(Path(url.removeprefix(DIRECTORY_PREFIX)), part)
             return
         with transport.open(url, offset=offset) as response:
+            if response.status == 416:  # what is there ends before `offset`
+                part.truncate(0)
+                return
             if response.status != 206 and offset:
                 part.truncate(0)
                 offset = 0
@@ -203,7 +221,11 @@ class _Worker:
                 offset += len(chunk)
                 if offset > artifact.size:
                     break
+            told = "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
         part.flush()
+        # Otherwise urllib3 has noticed; without a length the end looks like a broken connection.
+        if offset < artifact.size and not told:
+            raise HTTPError(f"it ended after {offset} of {artifact.size} bytes")
 
     def _finish(self, artifact: Artifact, path: Path, part: BufferedRandom) -> None:
         os.fchmod(part.fileno(), 0o444)
@@ -217,6 +239,14 @@ def _copy(path: Path, part: BufferedRandom) -> None:
             shutil.copyfileobj(file, part, CHUNK)
     except FileNotFoundError as error:
         raise Missing("is not there (any more)", where=str(path)) from error
+
+
+def _untrusted(artifact: Artifact, failures: Sequence[RemoteError]) -> RemoteError:
+    """Return one error that says what each address gave."""
+    if len(failures) == 1:
+        return failures[0]
+    lines = "".join(f"\n    {error.where}: {error.what}" for error in failures)
+    return Untrusted(f"no server gave what the lock names:{lines}", where=artifact.name)
 
 
 def _try_lock(file: BufferedRandom) -> bool:

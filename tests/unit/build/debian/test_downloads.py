@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bulkhead.build.debian import download, locking, objects, wheels
+from bulkhead.build.debian import download, locking, objects
 from bulkhead.build.debian.locking import Request
 from bulkhead.lib.progress import SILENT
 from bulkhead.model.errors import HostError, RemoteError, Untrusted, UserError
@@ -148,6 +148,44 @@ def test_broken_connection_is_carried_on(world: World) -> None:
     assert world.object("two").read_bytes() == world.content["two"]
 
 
+def test_end_that_may_have_come_early_is_carried_on(world: World) -> None:
+    """A server that does not say how much it gives may have been cut off: it is asked for the rest."""
+    world.server.faults[world.path("two")] = [("end", 90)]
+
+    world.fetch()
+
+    asked = [range_ for path, range_ in world.server.requests if path == world.path("two")]
+    assert asked == ["", "bytes=90-"]
+    assert world.object("two").read_bytes() == world.content["two"]
+
+
+@pytest.mark.slow
+def test_end_that_always_comes_early_is_told(world: World) -> None:
+    """After some tries it says how much there was; what there was is kept for the next run."""
+    world.server.faults[world.path("two")] = [("end", 90)] * 9
+
+    with pytest.raises(
+        RemoteError,
+        match=r"two_1\.0_amd64\.deb: cannot be downloaded: it ended after 90 of \d+ bytes",
+    ):
+        world.fetch()
+
+    assert world.part("two").read_bytes() == world.content["two"][:90]
+
+
+@pytest.mark.slow
+def test_wrong_bytes_at_the_last_try_are_no_package(world: World) -> None:
+    """A try that resumed what was wrong begins again from the start, also when it is the last."""
+    file = world.archive.root.parent / world.path("two").lstrip("/")
+    file.write_bytes(file.read_bytes()[:-1] + b"!")
+    world.server.faults[world.path("two")] = [("cut", 90)] * 3
+
+    with pytest.raises(Untrusted, match="has SHA-256"):
+        world.fetch()
+
+    assert not world.object("two").exists()
+
+
 @pytest.mark.slow
 def test_server_that_stays_broken_is_named(world: World) -> None:
     """After some tries the address and the reason are said."""
@@ -280,6 +318,44 @@ def test_unreachable_mirror_is_replaced_by_the_next(world: World) -> None:
     assert world.object("two").exists()
 
 
+@pytest.mark.parametrize("answer", [b"login", b"x" * 100_000, b"the right length"])
+def test_wrong_mirror_is_replaced_by_the_next(world: World, tmp_path: Path, answer: bytes) -> None:
+    """A network that wants a login first answers everything; the second mirror is asked."""
+    two = next(package for package in world.lock.packages if package.name == "two")
+    (tmp_path / "first").write_bytes(answer.ljust(two.size) if b" " in answer else answer)
+
+    def urls(_: objects.Artifact) -> Iterator[str]:
+        yield f"{world.server.url}/first"
+        yield world.server.url + world.path("two")
+
+    assert objects.fetch([two], urls, cache=world.cache, progress=SILENT) == []
+    assert world.object("two").read_bytes() == world.content["two"]
+
+
+def test_what_each_mirror_gave_is_told(world: World, tmp_path: Path) -> None:
+    """When none has the right bytes, it is not one that is to blame."""
+    two = next(package for package in world.lock.packages if package.name == "two")
+    (tmp_path / "first").write_bytes(b"login")
+    (tmp_path / "third").write_bytes(bytes(two.size))
+    base = world.server.url
+
+    with pytest.raises(Untrusted) as caught:
+        objects.fetch(
+            [two], lambda _: iter([f"{base}/first", f"{base}/second", f"{base}/third"]),
+            cache=world.cache, progress=SILENT,
+        )  # fmt: skip
+
+    zeros = hashlib.sha256(bytes(two.size)).hexdigest()
+    assert str(caught.value) == (
+        "two: no server gave what the lock names:\n"
+        f"    {base}/first: has 5 bytes, the lock says {two.size}\n"
+        f"    {base}/second: is not there (any more)\n"
+        f"    {base}/third: has SHA-256 {zeros}, the lock says {two.sha256}: someone changed it"
+    )
+    assert not world.object("two").exists()
+    assert world.part("two").read_bytes() == b""
+
+
 def test_other_repositories_are_not_looked_up_in_the_snapshot_archive(world: World) -> None:
     """Only Debian's own packages are in Debian's archive of the past."""
     gone(world)
@@ -357,61 +433,6 @@ def test_single_file_is_fetched_by_its_address(world: World, tmp_path: Path) -> 
     kept.write_bytes(b"changed")
     with pytest.raises(Untrusted, match="it was changed after it was downloaded"):
         download.fetch_files(lock, cache=world.cache, progress=SILENT)
-
-
-def test_wheel_comes_from_the_index_that_pip_uses(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A lock names a wheel; where the index is, is the machine's business."""
-    monkeypatch.setenv("PIP_INDEX_URL", f"{world.server.url}/simple/")
-    project = tmp_path / "simple" / "some-thing"
-    project.mkdir(parents=True)
-    (tmp_path / "files").mkdir()
-    (tmp_path / "files" / "w.whl").write_bytes(b"wheel")
-    listed = [{"filename": "some_thing-1-py3-none-any.whl", "url": "../../files/w.whl#sha256=0"}]
-    (project / "index.json").write_bytes(msgspec.json.encode({"files": listed}))
-    file = LockedFile(
-        name="some-thing", url="pypi:Some_Thing/1/some_thing-1-py3-none-any.whl", size=5,
-        sha256=hashlib.sha256(b"wheel").hexdigest(),
-    )  # fmt: skip
-    lock = msgspec.structs.replace(world.lock, files=(file,))
-
-    paths = download.fetch_files(lock, cache=world.cache, progress=SILENT)
-
-    assert paths["some-thing"].read_bytes() == b"wheel"
-
-
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [
-        (b'{"files": [{"filename": "w.whl", "url": "http://["}]}', r"has 'http://\[', no web add"),
-        (b'{"x": ' + b"[" * 100_000, "is no package index with JSON"),
-    ],
-)
-def test_index_of_wheels_that_is_none_is_refused(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes, message: str
-) -> None:
-    """Its page is named, whatever is in it."""
-    monkeypatch.setenv("PIP_INDEX_URL", f"{world.server.url}/simple/")
-    (tmp_path / "simple" / "x").mkdir(parents=True)
-    (tmp_path / "simple" / "x" / "index.json").write_bytes(answer)
-    file = LockedFile(name="x", url="pypi:x/1/w.whl", size=5, sha256="0" * 64)
-    lock = msgspec.structs.replace(world.lock, files=(file,))
-
-    with pytest.raises(RemoteError, match=rf"/simple/x/: {message}"):
-        download.fetch_files(lock, cache=world.cache, progress=SILENT)
-
-
-def test_index_of_wheels_is_pips(tmp_path: Path) -> None:
-    """The environment goes before pip's configuration files; both are pip's."""
-    (tmp_path / "pip.conf").write_text("[global]\nindex-url = http://b.example/simple/\n")
-    file = {"PIP_CONFIG_FILE": str(tmp_path / "pip.conf")}
-
-    assert (
-        wheels.index({"PIP_INDEX_URL": "http://a.example/simple", **file})
-        == "http://a.example/simple"
-    )
-    assert wheels.index(file, home=tmp_path) == "http://b.example/simple"
 
 
 def fetch_in_a_process(lock: Lock, request: Request, cache: Path) -> None:
