@@ -50,12 +50,25 @@ def check_formats(wanted: Sequence[str]) -> None:
             raise UserError(f"there is no image format {name!r}", hint=hint)
 
 
+def read_manifest(path: Path) -> Manifest:
+    """Read the manifest of an image, which may be anybody's and be something else.
+
+    Raises:
+        UserError: it cannot be read, or is no manifest.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(manifests.LARGEST_BYTES + 1)
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    return manifests.decode(raw, where=str(path))
+
+
 def finished(plan: Plan) -> Manifest | None:
     """Return the manifest of an earlier build if all its outputs are what this plan would make."""
-    path = plan.out / MANIFEST
     try:
-        manifest = manifests.decode(path.read_bytes(), where=str(path))
-    except (OSError, UserError):
+        manifest = read_manifest(plan.out / MANIFEST)
+    except UserError:
         return None
     same = (manifest.inputs, manifest.builder, manifest.lock, manifest.version, manifest.epoch) == (
         plan.inputs, plan.builder, plan.lock, plan.version, plan.epoch,

@@ -23,7 +23,6 @@ from bulkhead.build.tools import Tools
 from bulkhead.lib import cachelock
 from bulkhead.lib.dirs import cache_dir
 from bulkhead.lib.progress import Progress
-from bulkhead.model import manifest as manifests
 from bulkhead.model.errors import UserError
 from bulkhead.model.manifest import Manifest, Output
 
@@ -126,7 +125,7 @@ def verify(
         UserError: no manifest there, or its variant is not known here.
     """
     place = find_manifest(path)
-    manifest = manifests.decode(place.read_bytes(), where=str(place))
+    manifest = outputs.read_manifest(place)
     folder = place.parent
     if path.is_file() and path != place and path.name not in {o.file for o in manifest.outputs}:
         raise UserError(f"{place.name} does not know it", where=str(path))
@@ -157,9 +156,10 @@ def _rebuild(
         again = pipeline.execute(planned, locked=True, progress=progress)
         made_with = tools.tools("image", cache=cache, progress=progress, locked=True)
         found = {finding.kind: finding for finding in verdict.findings}
-        for kind, finding in found.items():
-            output, rebuilt = manifest.output(kind), again.output(kind)
-            if output is None or rebuilt is None:
+        for output in manifest.outputs:
+            kind, finding = output.kind, found[output.kind]
+            rebuilt = again.output(kind)
+            if rebuilt is None:
                 found[kind] = _unknown(finding)
             elif manifest.signed and keys is None and kind in SIGNED:
                 why = "it is signed, and no keys were given"

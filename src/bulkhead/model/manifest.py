@@ -125,9 +125,11 @@ def check(manifest: Manifest) -> str | None:
     kinds = [output.kind for output in manifest.outputs]
     files = [output.file for output in manifest.outputs]
     for values, what in ((kinds, "kind"), (files, "file")):
+        seen: set[str] = set()
         for value in values:
-            if values.count(value) > 1:
+            if value in seen:
                 return f"two outputs have the {what} {value!r}"
+            seen.add(value)
     halves = manifest.root_uuid + manifest.verity_uuid
     if halves.replace("-", "") != manifest.root_hash:
         return "root_uuid and verity_uuid are not the halves of root_hash"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -94,6 +96,21 @@ def test_wrong_manifests_are_refused_with_the_reason(
     """Contradictions and values out of range never get further than the reader."""
     with pytest.raises(UserError, match=message):
         manifest.decode(changed(**fields), where="x")
+
+
+def test_many_outputs_take_no_time() -> None:
+    """Comparing each with all others would take seconds for these."""
+    outputs = tuple(
+        Output(kind=f"a{number}", file=f"f{number}", size=0, sha256="a" * 64)
+        for number in range(10_000)
+    )
+    raw = changed(outputs=outputs)
+    start = time.process_time()
+
+    found = manifest.decode(raw, where="x")
+
+    assert time.process_time() - start < 1
+    assert found.outputs == outputs
 
 
 def test_something_huge_is_refused_before_it_is_read() -> None:
