@@ -176,7 +176,11 @@ def _users_of_damaged(file: Path, error: HostError) -> set[int]:
         found = []
     if not found:
         # A container with users of another one could read its files.
-        raise error
+        raise HostError(
+            "does not tell the users of its container, so a new one cannot have users of its own",
+            where=str(file),
+            hint=error.hint,
+        ) from error
     return {int(number) for number in found if number != b"null"}
 
 

@@ -182,13 +182,13 @@ def test_users_that_nobody_knows_are_given_to_nobody(tmp_path: Path) -> None:
     (tmp_path / "no name.json").write_bytes(b"")  # not the record of any
 
     with pytest.raises(
-        HostError, match=r"bad\.json: .*\n  hint: remove container 'bad' with force"
+        HostError, match=r"bad\.json: does not tell .*\n  hint: remove container 'bad' with"
     ):
         records.taken_users(tmp_path)
     (tmp_path / "bad.json").write_bytes(b'{"users":null,')
     assert records.taken_users(tmp_path) == set()
     (tmp_path / "bad.json").write_bytes(b'{"users":10485')
-    with pytest.raises(HostError, match="cannot be read"):
+    with pytest.raises(HostError, match="does not tell the users"):
         records.taken_users(tmp_path)
 
 
