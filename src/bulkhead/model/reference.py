@@ -7,6 +7,8 @@ import re
 from bulkhead.model.errors import UserError
 
 DEFAULT_REGISTRY = "docker.io"
+# What Docker's hub is called, by whom.
+_HUB = (DEFAULT_REGISTRY, "index.docker.io", "registry-1.docker.io")
 
 _PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?"
@@ -51,6 +53,17 @@ def _split(text: str) -> tuple[str, str]:
 def registry(reference: str) -> str:
     """Return the registry of a full name, with its port."""
     return reference.partition("/")[0]
+
+
+def same_registry(one: str, other: str) -> bool:
+    """Tell whether two hosts are one registry, whatever Docker's hub is called."""
+    return _plain(one) == _plain(other)
+
+
+def _plain(host: str) -> str:
+    # The port of https may be written or not.
+    name = host.lower().removesuffix(":443")
+    return DEFAULT_REGISTRY if name in _HUB else name
 
 
 def tag(reference: str) -> str:

@@ -19,9 +19,6 @@ from bulkhead.model import reference
 from bulkhead.model.errors import BulkheadError, HostError
 from bulkhead.model.runtime_defaults import REGISTRIES, Credential, Registries
 
-# What Docker's hub is called, by whom.
-_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
-
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """One place to fetch an image from."""
@@ -99,7 +96,9 @@ async def pull(
 
 
 def _endpoints(registry: str, known: Registries) -> tuple[str, ...]:
-    mine = [mirror for mirror in known.mirrors if _same(mirror.registry, registry)]
+    mine = [
+        mirror for mirror in known.mirrors if reference.same_registry(mirror.registry, registry)
+    ]
     others = [mirror for mirror in known.mirrors if mirror.registry == "*"]
     return tuple(url for mirror in (mine or others) for url in mirror.endpoints)
 
@@ -119,7 +118,7 @@ def _mirror(endpoint: str, name: str, known: Registries) -> Source:
 
 def _credentials(registry: str, known: Registries) -> transfer.Credentials | None:
     for item in known.credentials:
-        if _same(item.registry, registry):
+        if reference.same_registry(item.registry, registry):
             return _given(item)
     return None
 
@@ -128,10 +127,3 @@ def _given(item: Credential) -> transfer.Credentials:
     if item.identity_token:
         return transfer.Credentials(secret=item.identity_token)
     return transfer.Credentials(user=item.username, secret=item.password)
-
-
-def _same(set_for: str, registry: str) -> bool:
-    if set_for in _HUB:
-        return registry in _HUB
-    # The port of https may be written or not.
-    return set_for.lower().removesuffix(":443") == registry.lower().removesuffix(":443")

@@ -21,6 +21,7 @@ from bulkhead.host.containers import messages as m
 from bulkhead.host.containers import transfer_messages as tm
 from bulkhead.host.containers.containerd import ENDED, SNAPSHOTTER, Containerd, unwrap, wrap
 from bulkhead.host.containers.protobuf import Message
+from bulkhead.model import reference
 from bulkhead.model.errors import HostError, UserError
 
 CHUNK = 32 * 1024  # what containerd's own client sends at most
@@ -71,7 +72,7 @@ async def pull(
         source: full name in the registry.
         name: full name to store it under.
         report: told how far it is.
-        credentials: handed over when the registry asks.
+        credentials: handed over when the registry asks, and to no other host.
 
     Raises:
         NotFound: the registry has no such image.
@@ -87,16 +88,20 @@ async def pull(
         origin = tm.OCIRegistry(reference=source, resolver=resolver)
         await _both(
             _transfer(containerd, origin, _store(name), report),
-            _authenticate(stream, credentials),
+            _authenticate(stream, credentials, registry=reference.registry(source)),
         )
 
 
-async def _authenticate(stream: AnyStream, credentials: Credentials) -> None:
+async def _authenticate(stream: AnyStream, credentials: Credentials, *, registry: str) -> None:
     kind = tm.AUTH_CREDENTIALS if credentials.user else tm.AUTH_REFRESH
-    answer = tm.AuthResponse(kind=kind, username=credentials.user, secret=credentials.secret)
+    known = tm.AuthResponse(kind=kind, username=credentials.user, secret=credentials.secret)
     with suppress(*ENDED):
-        while await stream.recv_message() is not None:
-            await stream.send_message(wrap(answer))
+        while (packed := await stream.recv_message()) is not None:
+            # containerd asks for every host that answers 401 (core/remotes/docker/authorizer.go),
+            # and a registry may have sent it to any for a layer.
+            asked = unwrap(packed, tm.AuthRequest)
+            own = reference.same_registry(asked.host, registry)
+            await stream.send_message(wrap(known if own else tm.AuthResponse()))
 
 
 async def import_archive(

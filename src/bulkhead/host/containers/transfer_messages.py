@@ -41,13 +41,20 @@ class OCIRegistry(Message):
     resolver: Annotated[RegistryResolver | None, 2] = None
 
 
-AUTH_CREDENTIALS, AUTH_REFRESH = 1, 2
+class AuthRequest(Message):
+    """Which host wants to know who asks, for the sake of which image."""
+
+    host: Annotated[str, 1] = ""
+    reference: Annotated[str, 2] = ""
+
+
+AUTH_NONE, AUTH_CREDENTIALS, AUTH_REFRESH = 0, 1, 2
 
 
 class AuthResponse(Message):
     """What a registry may know; `kind` is an AuthType."""
 
-    kind: Annotated[int, 1] = 0
+    kind: Annotated[int, 1] = AUTH_NONE
     secret: Annotated[str, 2] = ""
     username: Annotated[str, 3] = ""
 
@@ -119,6 +126,7 @@ TYPE_URLS: dict[type[Message], str] = {
     OCIRegistry: "containerd.types.transfer.OCIRegistry",
     ImageStore: "containerd.types.transfer.ImageStore",
     ImageImportStream: "containerd.types.transfer.ImageImportStream",
+    AuthRequest: "containerd.types.transfer.AuthRequest",
     AuthResponse: "containerd.types.transfer.AuthResponse",
     StreamInit: "containerd.services.streaming.v1.StreamInit",
     Data: "containerd.types.transfer.Data",

@@ -17,6 +17,7 @@ from bulkhead.host.containers import transfer_messages as tm
 from bulkhead.host.containers.containerd import Containerd, unwrap, wrap
 from bulkhead.host.containers.protobuf import Message
 from bulkhead.host.containers.transfer import AnyStream
+from bulkhead.model.errors import RemoteError
 
 
 class Side:
@@ -75,6 +76,25 @@ class Reader(Containerd):
     def came(self) -> bytes:
         """Return what came of the archive."""
         return b"".join(unwrap(packed, tm.Data).data for packed in self.archive.taken)
+
+
+class Asker(Containerd):
+    """A containerd whose transfer ends when `asks` hosts have been answered."""
+
+    def __init__(self, *asks: Message) -> None:
+        self.credentials = Side(*asks)
+        self._expected = len(asks)
+
+    @asynccontextmanager
+    async def stream(self, name: str) -> AsyncIterator[AnyStream]:
+        """Yield a stream."""
+        side = self.credentials if name.startswith("credentials") else Side()
+        yield cast("AnyStream", side)
+
+    async def transfer(self, source: Message, destination: tm.ImageStore, *, progress: str) -> None:
+        """Wait for the answers."""
+        while len(self.credentials.taken) < self._expected:
+            await asyncio.sleep(0)
 
 
 @pytest.fixture(autouse=True)
@@ -145,3 +165,61 @@ def test_an_unreadable_archive_of_the_system_is_told(tmp_path: Path) -> None:
 
     (problem,) = asyncio.run(check())
     assert problem.startswith("image-0.tar: [Errno 21] Is a directory")
+
+
+KNOWN = tm.AuthResponse(kind=tm.AUTH_CREDENTIALS, username="me", secret="it is a secret")
+
+
+async def answer_to(source: str, asked: Message) -> tm.AuthResponse:
+    """Pull with credentials; return what containerd gets that asks for them."""
+    there = Asker(asked)
+    known = transfer.Credentials(user="me", secret="it is a secret")
+    async with asyncio.timeout(5):
+        await transfer.pull(
+            there, source=source, name="x", report=lambda progress: None, credentials=known
+        )
+    (answer,) = there.credentials.taken
+    return unwrap(answer, tm.AuthResponse)
+
+
+@pytest.mark.parametrize(
+    ("registry", "host"),
+    [
+        ("registry.example", "registry.example"),
+        ("registry.example:5000", "registry.example:5000"),
+        ("registry.example:443", "registry.example"),
+        ("Registry.example", "registry.example"),
+        ("docker.io", "registry-1.docker.io"),
+        ("[::1]:5000", "[::1]:5000"),
+    ],
+)
+def test_the_registry_gets_credentials(registry: str, host: str) -> None:
+    """By the names that containerd has for it."""
+    asked = tm.AuthRequest(host=host, reference=f"{registry}/team/tool:2")
+
+    assert asyncio.run(answer_to(f"{registry}/team/tool:2", asked)) == KNOWN
+
+
+@pytest.mark.parametrize(
+    ("registry", "host"),
+    [
+        ("registry.example", "blobs.example"),
+        ("registry.example", "blobs.registry.example"),
+        ("registry.example", "registry.example:5000"),
+        ("registry.example:5000", "registry.example"),
+        ("registry.example", "docker.io"),
+        ("docker.io", "cdn.docker.io"),
+        ("registry.example", ""),
+    ],
+)
+def test_nobody_else_gets_credentials(registry: str, host: str) -> None:
+    """A registry may send us anywhere for a layer; who is there may ask, and name any image."""
+    asked = tm.AuthRequest(host=host, reference=f"{registry}/team/tool:2")
+
+    assert asyncio.run(answer_to(f"{registry}/team/tool:2", asked)) == tm.AuthResponse()
+
+
+def test_a_question_that_is_none_ends_the_pull() -> None:
+    """What it asks is not known, so nobody gets anything."""
+    with pytest.raises(RemoteError, match=r"containerd sent 'containerd\.types\.transfer\.Data'"):
+        asyncio.run(answer_to("registry.example/team/tool:2", tm.Data(data=b"x")))
