@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from bulkhead.lib.decoding import decode_json
 from bulkhead.model.channel import Channel
 from bulkhead.model.errors import HostError, RemoteError, UserError
 from bulkhead.model.problem import Problem
@@ -150,7 +151,7 @@ class Connection:
         with self.open(method, path, body=raw, timeout_s=timeout_s) as response:
             data = response.read()
         try:
-            return msgspec.json.decode(data, type=answer)
+            return decode_json(data, answer)
         except msgspec.MsgspecError as error:
             raise RemoteError(
                 f"the machine's answer cannot be read: {error}",
@@ -221,7 +222,7 @@ def _error(response: http.client.HTTPResponse) -> UserError | RemoteError | Host
         words = "".join(c if c.isprintable() else " " for c in body.decode(errors="replace"))
         return failed(Problem(error=words.strip()), status=response.status)
     try:
-        told = msgspec.json.decode(body, type=Problem)
+        told = decode_json(body, Problem)
     except msgspec.MsgspecError:
         return RemoteError(f"the machine answered with status {response.status}")
     return failed(told, status=response.status)

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from bulkhead.host import serving
 from bulkhead.host.api.errors import line, status_of
 from bulkhead.host.serving import CLOSE, Gone, Peer, TooLarge, TooSlow
+from bulkhead.lib.decoding import decode_json
 from bulkhead.model.api import BODY_LIMIT, PREFIX
 from bulkhead.model.errors import BulkheadError, HostError, UserError
 from bulkhead.model.problem import Problem
@@ -154,10 +155,8 @@ def _body(raw: bytes, kind: type[B]) -> B:
     if not raw and issubclass(kind, msgspec.Struct):
         raw = b"{}"  # clients leave out a body in which everything is optional
     try:
-        found = msgspec.json.decode(raw, type=kind)
-    except RecursionError as error:
-        raise UserError("the request cannot be read: it is nested too deeply") from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        found = decode_json(raw, kind)
+    except msgspec.MsgspecError as error:
         raise UserError(f"the request cannot be read: {error}") from error
     if isinstance(found, dict):
         _measure(found)

@@ -27,6 +27,7 @@ from bulkhead.host.containers.engine import Engine
 from bulkhead.host.containers.transfer import Credentials
 from bulkhead.host.containers.transfer_messages import Progress
 from bulkhead.host.serving import CLOSE, Guard, Peer, TooLarge, TooSlow, read_body
+from bulkhead.lib.decoding import decode_json
 from bulkhead.model.containers import (
     Event,
     Health,
@@ -220,7 +221,7 @@ def _json(
 async def _body(request: Request, kind: type[T]) -> T:
     data = await read_body(request, limit=BODY_LIMIT)
     try:
-        return msgspec.json.decode(data or b"{}", type=kind)
+        return decode_json(data or b"{}", kind)
     except msgspec.MsgspecError as error:
         raise UserError(f"the request cannot be read: {error}") from error
 

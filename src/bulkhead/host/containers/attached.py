@@ -19,6 +19,7 @@ from bulkhead.host.containers import fifos
 from bulkhead.host.containers.engine import Engine
 from bulkhead.host.containers.executing import Execution, execute
 from bulkhead.host.websockets import wait_until_gone
+from bulkhead.lib.decoding import decode_json
 from bulkhead.model.containers import ExecControl, ExecRequest
 from bulkhead.model.errors import BulkheadError, HostError, UserError
 from bulkhead.model.problem import Problem
@@ -163,6 +164,6 @@ async def _control(socket: WebSocket, control: ExecControl) -> None:
 
 def _decode(text: str, kind: type[M]) -> M:
     try:
-        return msgspec.json.decode(text, type=kind)
+        return decode_json(text, kind)
     except msgspec.MsgspecError as error:
         raise UserError(f"the message cannot be read: {error}") from error

@@ -14,6 +14,7 @@ from bulkhead.host.containers.accounts import Identity
 from bulkhead.host.containers.containerd import SNAPSHOTTER, Containerd, wrap
 from bulkhead.host.containers.places import Places
 from bulkhead.host.containers.records import Record
+from bulkhead.lib.decoding import decode_json
 from bulkhead.model.errors import HostError
 from bulkhead.model.runtime_defaults import DEFAULTS, RuntimeDefaults
 
@@ -113,7 +114,7 @@ def load_defaults(folder: Path) -> RuntimeDefaults:
     """
     path = folder / DEFAULTS
     try:
-        return msgspec.json.decode(path.read_bytes(), type=RuntimeDefaults)
+        return decode_json(path.read_bytes(), RuntimeDefaults)
     except FileNotFoundError:
         return RuntimeDefaults()
     except (OSError, msgspec.MsgspecError) as error:

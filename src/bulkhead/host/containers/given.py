@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from bulkhead.host.containers.places import Places
+from bulkhead.lib.decoding import decode_json
 from bulkhead.model.containers import Port
 
 
@@ -19,6 +20,6 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
 def read_given(places: Places, name: str) -> Given | None:
     """Return what a container has been given since the last boot, or None."""
     try:
-        return msgspec.json.decode((places.networks / f"{name}.json").read_bytes(), type=Given)
+        return decode_json((places.networks / f"{name}.json").read_bytes(), Given)
     except (FileNotFoundError, msgspec.MsgspecError):
         return None

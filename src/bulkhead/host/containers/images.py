@@ -13,6 +13,7 @@ from bulkhead.host.containers import messages as m
 from bulkhead.host.containers.containerd import Containerd
 from bulkhead.host.containers.spec import ImageConfig
 from bulkhead.host.containers.transfer import platform
+from bulkhead.lib.decoding import decode_json
 from bulkhead.model.containers import Image
 from bulkhead.model.errors import UserError
 
@@ -134,6 +135,6 @@ def moment(timestamp: m.Timestamp | None) -> str:
 
 def _decode(raw: bytes, kind: type[T], name: str) -> T:
     try:
-        return msgspec.json.decode(raw, type=kind)
+        return decode_json(raw, kind)
     except msgspec.MsgspecError as error:
         raise UserError(f"the image's description cannot be read: {error}", where=name) from error

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from bulkhead.lib.decoding import decode_json
 from bulkhead.model.errors import HostError
 
 TIMEOUT_S = 600  # a new volume may have much to copy
@@ -48,7 +49,7 @@ async def _ask(socket: Path, action: str, name: str) -> _Answer:
             reader, writer = await asyncio.open_unix_connection(socket)
             try:
                 writer.write(msgspec.json.encode({"action": action, "name": name}) + b"\n")
-                answer = msgspec.json.decode(await reader.readline(), type=_Answer)
+                answer = decode_json(await reader.readline(), _Answer)
             finally:
                 writer.close()
     except (OSError, TimeoutError, msgspec.MsgspecError) as error:

@@ -19,6 +19,7 @@ import msgspec
 from bulkhead.host.containers import transfer
 from bulkhead.host.containers.containerd import Containerd
 from bulkhead.lib import atomicfile
+from bulkhead.lib.decoding import decode_json
 from bulkhead.model.errors import BulkheadError
 
 ARCHIVES = Path("/run/images")
@@ -30,7 +31,7 @@ CHUNK = 1 << 20
 def stored(record: Path) -> set[str]:
     """Return the names of the archives that were stored before; none if that is not known."""
     try:
-        return msgspec.json.decode(record.read_bytes(), type=set[str])
+        return decode_json(record.read_bytes(), set[str])
     except (FileNotFoundError, msgspec.MsgspecError):
         return set()
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from bulkhead.lib import atomicfile
+from bulkhead.lib.decoding import decode_json
 from bulkhead.model.containers import (
     Limits,
     Port,
@@ -90,7 +91,7 @@ def load(directory: Path, name: str) -> Record | None:
         record = _decode(file.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except (OSError, msgspec.MsgspecError) as error:
         raise HostError(
             f"the record of a container cannot be read: {error}",
             where=str(file),
@@ -107,7 +108,7 @@ def load(directory: Path, name: str) -> Record | None:
 
 
 def _decode(data: bytes) -> Record:
-    fields = msgspec.json.decode(data, type=dict[str, object])
+    fields = decode_json(data, dict[str, object])
     # Who asks must not have misspelt anything, but a newer version may have stored more.
     return msgspec.convert(fields | {"request": _known(fields.get("request"), RunRequest)}, Record)
 

@@ -15,6 +15,7 @@ import msgspec
 
 from bulkhead.host.containers import transfer
 from bulkhead.host.containers.containerd import Containerd
+from bulkhead.lib.decoding import decode_json
 from bulkhead.model import reference
 from bulkhead.model.errors import BulkheadError, HostError
 from bulkhead.model.runtime_defaults import REGISTRIES, Credential, Registries
@@ -40,7 +41,7 @@ def load(folder: Path) -> Registries:
     """
     path = folder / REGISTRIES
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Registries)
+        return decode_json(path.read_bytes(), Registries)
     except FileNotFoundError:
         return Registries()
     except (OSError, msgspec.MsgspecError) as error:

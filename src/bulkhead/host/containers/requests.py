@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from bulkhead.lib.decoding import decode_json
 from bulkhead.model.containers import is_name
 from bulkhead.model.errors import Bug, BulkheadError, HostError, UserError
 
@@ -113,7 +114,7 @@ def _answer(connection: socket.socket, actions: Mapping[str, Action]) -> None:
 def _read(connection: socket.socket, descriptors: list[int]) -> Request:
     data = _line(connection, descriptors)
     try:
-        request = msgspec.json.decode(data, type=Request)
+        request = decode_json(data, Request)
     except msgspec.MsgspecError as error:
         raise UserError(f"the request cannot be read: {error}") from error
     # A name becomes a path: nothing but a name may pass.
@@ -157,7 +158,7 @@ def ask(
             connection.connect(os.fspath(path))
             request = msgspec.json.encode(Request(action=action, name=name)) + b"\n"
             socket.send_fds(connection, [request], list(descriptors))
-            answer = msgspec.json.decode(_line(connection, found), type=Answer)
+            answer = decode_json(_line(connection, found), Answer)
     except (OSError, UserError, msgspec.MsgspecError) as error:
         _close(found)
         raise HostError(f"the program does not answer: {error}", where=os.fspath(path)) from error

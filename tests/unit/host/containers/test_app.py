@@ -180,6 +180,8 @@ def test_a_dead_containerd_is_told(service: Service) -> None:
         (b'{"image": "../x"}', "an image cannot be named"),
         (b'{"image": "x", "name": "../../etc"}', "matching regex"),
         (b"[" * 100_000, "the request cannot be read"),
+        (b'{"image": "\xff"}', "the request cannot be read: it is not UTF-8"),
+        (b'{"image": "x", "labels": ' + b"[" * 100_000, "the request cannot be read"),
     ],
 )
 def test_bad_requests_are_refused_in_words(service: Service, body: bytes, words: str) -> None:

@@ -55,6 +55,8 @@ def greet(name: str, _: Sequence[int]) -> Reply:
         (b"x" * 5000, b"not one line"),
         (b'{"action"', b"not one line"),
         (b"\n", b"cannot be read"),
+        (b'{"action": "\xff"}\n', b"cannot be read: it is not UTF-8"),
+        (b"[" * 4000 + b"\n", b"cannot be read"),
         (b'{"action": "greet", "name": "web"}\n', b'{"address":"for web"}\n'),
     ],
 )
