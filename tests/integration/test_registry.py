@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -20,6 +22,7 @@ from bulkhead.lib.progress import SILENT
 from bulkhead.model.errors import BulkheadError, HostError
 from bulkhead.model.runtime_defaults import REGISTRIES, Credential, Mirror, Registries
 from tests.support import containers, registry
+from tests.support.web import Web, status
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -148,6 +151,26 @@ def test_who_does_not_know_the_password_gets_nothing(
         pull(socket, f"{private.host}/team/tool:2", Registries(), credentials=credentials)
     assert "wrong" not in str(caught.value)
     assert "a token" not in str(caught.value)
+
+
+def test_another_host_that_asks_gets_no_password(socket: Path, files: registry.Certificate) -> None:
+    """A registry may redirect to anyone, and containerd asks us for whom it meets there."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.certificate, files.key)
+    asking = Web(
+        status(401, 'WWW-Authenticate: Basic realm="x"', "Connection: close"),
+        context=context, slow_s=0,
+    )  # fmt: skip
+    place = f"Location: https://127.0.0.1:{asking.port}/v2/team/tool/manifests/2"
+    first = Web(status(307, place, "Connection: close"), context=context, slow_s=0)
+    with closing(asking), closing(first), pytest.raises(BulkheadError, match="authorization"):
+        pull(
+            socket, f"127.0.0.1:{first.port}/team/tool:2", Registries(),
+            credentials=Credentials(user=registry.USER, secret=registry.PASSWORD),
+        )  # fmt: skip
+
+    assert asking.heads
+    assert [head for head in asking.heads if "authorization:" in head.lower()] == []
 
 
 def test_the_last_error_tells_of_the_mirrors(socket: Path, mirror: registry.Registry) -> None:
