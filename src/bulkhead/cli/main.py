@@ -114,7 +114,8 @@ def _print_as_json(what: str, *, where: str | None = None, hint: str | None = No
     try:
         if "--json" in sys.argv:
             click.echo(json.dumps({"error": what, "where": where, "hint": hint}))
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as it is where it was closed
+            sys.stdout.flush()
     except OSError:
         # Standard output may be what failed. Python flushes it once more at the end, and a second
         # failure would be a traceback; see "Note on SIGPIPE" in Python's documentation of signal.

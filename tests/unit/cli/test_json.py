@@ -93,3 +93,17 @@ def test_a_full_output_is_one_message() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("bulkhead: No space left on device\n  hint: make room")
     assert "Traceback" not in done.stderr
+
+
+def test_a_closed_output_is_no_failure_of_its_own() -> None:
+    """Wrong usage is told on standard error as ever."""
+    source = "import sys; from bulkhead.cli.main import main; sys.exit(main())"
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-P", "-c", source, "lock", "--json"],
+        env={**os.environ, "PYTHONPATH": str(repository_root() / "src")},
+        stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 2
+    assert "Error: name a variant" in done.stderr
+    assert "Traceback" not in done.stderr
