@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from bulkhead.build import folderlock
+from bulkhead.lib import cachelock
 from bulkhead.lib.dirs import cache_dir, repository_root
 from bulkhead.lib.run import run, spawn
 from bulkhead.model import manifest
@@ -43,8 +45,11 @@ def environment(cache: Path) -> dict[str, str]:
     }
 
 
-def interrupt(cache: Path, out: Path, step: str) -> int:
-    """Start a build, press Ctrl-C when it announces `step`, and return its exit code."""
+def interrupt(cache: Path, out: Path, step: str, *, terminate: bool = False) -> int:
+    """Start a build, press Ctrl-C when it announces `step`, and return its exit code.
+
+    With `terminate` it alone is asked to end, as a CI system or `kill` does.
+    """
     build = spawn(
         [*COMMAND, str(out)], stderr=subprocess.PIPE, env=environment(cache), new_session=True
     )
@@ -52,8 +57,11 @@ def interrupt(cache: Path, out: Path, step: str) -> int:
     with build, build.stderr as lines:
         for line in lines:
             if step in line.decode():
-                # As a terminal does it: to the whole group of processes.
-                os.killpg(build.pid, signal.SIGINT)
+                if terminate:
+                    build.terminate()
+                else:
+                    # As a terminal does it: to the whole group of processes.
+                    os.killpg(build.pid, signal.SIGINT)
                 break
         lines.read()
         return build.wait(timeout=60)
@@ -62,7 +70,7 @@ def interrupt(cache: Path, out: Path, step: str) -> int:
 def leftovers(*folders: Path) -> list[str]:
     """Return what is left of unfinished work below these directories."""
     found = [path for folder in folders if folder.exists() for path in folder.rglob(".*")]
-    return [str(path) for path in found if path.name != ".lock"]
+    return [str(path) for path in found if path.name not in (cachelock.LOCK, folderlock.LOCK)]
 
 
 def root_hash(out: Path) -> str:
@@ -85,6 +93,39 @@ def test_ctrl_c_during_any_step_leaves_nothing_and_the_next_run_carries_on(
     run([*COMMAND, str(out)], env=environment(cache))
 
     assert root_hash(out) == root_hash(tmp_path / "first")
+
+
+@pytest.mark.timeout(600)
+def test_a_build_that_is_asked_to_end_leaves_nothing(tmp_path: Path, cache: Path) -> None:
+    """SIGTERM is cleaned up after as Ctrl-C is; the disk image is what takes most room."""
+    out = tmp_path / "out"
+
+    for step in ("making the root file system", "making the disk image"):
+        assert interrupt(cache, out, step, terminate=True) == 130, step
+        assert leftovers(cache / "steps", out) == [], step
+    assert not (out / "manifest.json").exists()
+
+
+@pytest.mark.timeout(600)
+def test_two_builds_into_one_folder_write_one_after_the_other(tmp_path: Path, cache: Path) -> None:
+    """The second says that it waits; all that the manifest names is there in the end."""
+    out = tmp_path / "out"
+    run([*COMMAND, str(tmp_path / "warm")], env=environment(cache))
+    out.mkdir()
+    (out / ".bulkhead-standalone-0.0.1.raw.abcd1234").mkdir()
+    builds = [
+        spawn([*COMMAND, str(out), "-f", form], stderr=subprocess.PIPE, env=environment(cache))
+        for form in ("raw", "raw.zst")
+    ]
+
+    texts = [build.communicate(timeout=500)[1].decode() for build in builds]
+
+    assert [build.returncode for build in builds] == [0, 0], texts
+    assert sum(f"another build writes to {out} now; waiting" in text for text in texts) == 1
+    found = manifest.decode((out / "manifest.json").read_bytes(), where="manifest.json")
+    sizes = {path.name: path.stat().st_size for path in out.glob("[!.m]*")}
+    assert sizes == {output.file: output.size for output in found.outputs}
+    assert leftovers(out) == []
 
 
 @pytest.mark.timeout(600)

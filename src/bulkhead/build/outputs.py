@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bulkhead.build import disk, formats, image, sbom, verity
+from bulkhead.build import disk, folderlock, formats, image, sbom, verity
 from bulkhead.build.tools import Tools
 from bulkhead.build.tools import tools as tool_tree
 from bulkhead.lib import atomicfile, suggest
@@ -90,19 +91,46 @@ def finished(plan: Plan) -> Manifest | None:
 def write(plan: Plan, folder: Path, *, tools: Tools, cache: Path, progress: Progress) -> Manifest:
     """Place all outputs of a plan in its directory, the manifest last.
 
+    Builds that write to one directory wait for each other: the files are those of one of them.
+
     Raises:
         HostError: the directory cannot be written, or the disk is full.
     """
+
+    def waits() -> None:
+        progress.notice(f"another build writes to {plan.out} now; waiting until it has ended")
+
     try:
-        return _write(plan, folder, tools=tools, cache=cache, progress=progress)
+        plan.out.mkdir(parents=True, exist_ok=True)
+        with folderlock.alone(plan.out, waits=waits):
+            remove_leftovers(plan.out, name=plan.name)
+            # The build that we waited for may have been of the same image.
+            if (done := finished(plan)) is not None:
+                return done
+            return _write(plan, folder, tools=tools, cache=cache, progress=progress)
     except OSError as error:
         raise HostError(
             f"cannot write the image: {error.strerror}", where=str(error.filename or plan.out)
         ) from error
 
 
+def remove_leftovers(out: Path, *, name: str) -> None:
+    """Remove from `out` what killed builds of an image left, half a disk for example.
+
+    Whoever has the folder's lock knows that nobody works on it. The folder may be anybody's, such
+    as a home: only names that `_appear`, `atomicfile.write` and `formats.write` give are ours.
+    """
+    endings = "|".join(re.escape(suffix) for suffix in (*SUFFIXES.values(), *FORMATS))
+    target = rf"({re.escape(name)}-.+\.({endings})|{re.escape(MANIFEST)})"
+    ours = re.compile(rf"\.{target}\.([a-z0-9_]{{8}}|[0-9a-f]{{16}})")
+    for path in out.iterdir():
+        if ours.fullmatch(path.name) and path.is_dir():
+            shutil.rmtree(path)
+        elif ours.fullmatch(path.name):
+            path.unlink()
+
+
 def _write(plan: Plan, folder: Path, *, tools: Tools, cache: Path, progress: Progress) -> Manifest:
-    plan.out.mkdir(parents=True, exist_ok=True)
     (plan.out / MANIFEST).unlink(missing_ok=True)
     facts = image.read_facts(folder)
     stem = f"{plan.name}-{plan.version}"

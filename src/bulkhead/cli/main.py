@@ -17,6 +17,7 @@ import click
 
 from bulkhead import __version__
 from bulkhead.cli.lazy import LazyCommands
+from bulkhead.launch import termination
 from bulkhead.lib.dirs import cache_dir, state_dir
 from bulkhead.model.errors import BulkheadError, HostError
 
@@ -65,7 +66,8 @@ def bulkhead(debug: bool) -> None:  # noqa: FBT001  # click passes options by na
 def main() -> int:
     """Run the command line and return the exit code: 0 done, 1 failed, 2 usage, 130 interrupted."""
     try:
-        result = bulkhead.main(prog_name="bulkhead", standalone_mode=False)
+        with termination.as_interrupt():
+            result = bulkhead.main(prog_name="bulkhead", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as stop:
         return stop.exit_code

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import urllib.error
@@ -20,6 +21,7 @@ import msgspec
 
 from bulkhead.cli import check
 from bulkhead.cli.common import print_json, print_table
+from bulkhead.launch.termination import Terminated
 from bulkhead.lib import dirs, mirrors, sandbox
 from bulkhead.lib.run import spawn
 from bulkhead.model.errors import BulkheadError
@@ -146,6 +148,10 @@ def _pytest(arguments: Sequence[str]) -> int:
     process = spawn(argv, cwd=root, env=environment, stdout=None, stderr=None)
     try:
         return process.wait()
+    except Terminated:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+        raise
     except KeyboardInterrupt:
         # The terminal sent it to pytest as well; let it clean up its machines.
         process.wait()

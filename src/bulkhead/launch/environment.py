@@ -9,15 +9,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
-from bulkhead.launch import pip
+from bulkhead.launch import pip, termination
 from bulkhead.lib.atomicfile import new_directory
 from bulkhead.lib.run import run
 from bulkhead.model.errors import BulkheadError, HostError
@@ -32,7 +28,7 @@ def make(path: str, requirements: str) -> int:
     started = time.monotonic()
     _say(f"first run: making a Python environment ({packages} packages)")
     try:
-        with _termination():
+        with termination.as_interrupt():
             build(target, Path(requirements))
     except BulkheadError as error:
         _say(str(error))
@@ -110,21 +106,6 @@ def _clear(target: Path) -> None:
     for left in target.parent.glob(".*"):
         if time.time() - left.stat().st_mtime > STALE_S:
             shutil.rmtree(left, ignore_errors=True)
-
-
-@contextmanager
-def _termination() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP clean up as Ctrl-C does."""
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _indented(text: bytes) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import signal
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkhead.launch import debian, environment, main
+from bulkhead.launch import debian, environment, main, termination
 from bulkhead.lib import dirs, mirrors
 from bulkhead.model.errors import RemoteError, Untrusted
 
@@ -204,3 +205,24 @@ def test_all_that_is_started_speaks_utf8(
     main.main(str(tmp_path), ["build"])
 
     assert [env["LC_ALL"] for env in started] == [locale]
+
+
+@pytest.mark.parametrize("number", termination.SIGNALS)
+def test_who_is_asked_to_end_can_clean_up(number: signal.Signals) -> None:
+    """SIGTERM and SIGHUP do what Ctrl-C does, for as long as the block runs."""
+    before = signal.getsignal(number)
+
+    with pytest.raises(termination.Terminated), termination.as_interrupt():
+        signal.raise_signal(number)
+
+    assert signal.getsignal(number) == before
+
+
+def test_a_signal_that_is_to_be_ignored_stays_so() -> None:
+    """A program that nohup started lives on when the terminal is closed."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with termination.as_interrupt():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -9,7 +9,6 @@ looks whether the files are there and have their sizes.
 
 from __future__ import annotations
 
-import fcntl
 import gzip
 import hashlib
 import io
@@ -25,7 +24,7 @@ from pathlib import Path
 import msgspec
 import zstandard
 
-from bulkhead.build import durable
+from bulkhead.build import durable, folderlock
 from bulkhead.build.debian import archive, deb822, keep, untar
 from bulkhead.build.debian.space import needs_space
 from bulkhead.build.debian.untar import Refused
@@ -145,15 +144,10 @@ def _read(place: Path) -> _Stored | None:
 
 def _remove_broken(place: Path) -> None:
     """Remove an entry of which something is missing, unless somebody has made it anew meanwhile."""
-    parent = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(parent, fcntl.LOCK_EX)
+    with needs_space(place, 0), folderlock.alone(place.parent), suppress(FileNotFoundError):
         # In this order: what was not there a moment ago may have been made by now.
         if place.exists() and _read(place) is None:
-            with suppress(FileNotFoundError), needs_space(place, 0):
-                shutil.rmtree(place)
-    finally:
-        os.close(parent)
+            shutil.rmtree(place)
 
 
 def _package(stored: _Stored, place: Path) -> Package:
