@@ -85,6 +85,22 @@ def boot(
     return Boot(uki=uki, loader=loader, start=start or program, keys=keys)
 
 
+def partition_label(name: str, version: str, *, where: str | None = None) -> str:
+    """Return the label of an image's partitions, which names its UKI too.
+
+    Raises:
+        UserError: a partition table has no room for it; with `where`.
+    """
+    label = f"{name}_{version}"
+    if (excess := len(label) - LABEL_LENGTH) > 0:
+        raise UserError(
+            f"its partitions would be called {label!r}, which has {len(label)} characters instead"
+            f" of {LABEL_LENGTH} at most",
+            where=where, hint=f"take {excess} from the variant's name or its version",
+        )  # fmt: skip
+    return label
+
+
 def make(
     out: Path,
     *,
@@ -120,9 +136,7 @@ def make(
         UserError: an image does not fit into its slot, or the label is too long.
         HostError: a tool failed, or the disk is full.
     """
-    label = f"{name}_{version}"
-    if len(label) > LABEL_LENGTH:
-        raise UserError(f"partition label {label!r} is longer than {LABEL_LENGTH} characters")
+    label = partition_label(name, version)
     _check_fits(root, layout.root_mib, "the root image", "root_mib")
     _check_fits(hash_tree, layout.verity_mib, "the verity hash tree", "verity_mib")
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch_name:

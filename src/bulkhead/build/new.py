@@ -11,7 +11,9 @@ from bulkhead.lib.atomicfile import new_directory
 from bulkhead.lib.dirs import repository_root
 from bulkhead.model.errors import UserError
 
-NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+# Shorter than a variant's name may be: with a version of six characters such as "1.2.34" it
+# still fits into the label of a partition (`disk.partition_label`).
+NAME = re.compile(r"[a-z][a-z0-9-]{0,19}")
 
 VARIANT = """\
 # What is in the image "@name@". This small file is a complete variant: lists
@@ -113,7 +115,7 @@ def make(name: str, folder: Path, *, parent: str) -> Path:
     if not NAME.fullmatch(name):
         raise UserError(
             f"{name!r} cannot be a variant's name",
-            hint="use up to 31 small letters, digits and dashes, with a letter first",
+            hint="use up to 20 small letters, digits and dashes, with a letter first",
         )
     known = variants.names()
     if name in known:

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 import bulkhead
-from bulkhead.build import groups, image, outputs, packages, preload, steps, tools, variants
+from bulkhead.build import disk, groups, image, outputs, packages, preload, steps, tools, variants
 from bulkhead.build.debian import download, lockfile
 from bulkhead.build.keys import Keys
 from bulkhead.build.keys import load as load_keys
@@ -117,13 +117,15 @@ def plan(
     cache = cache or cache_dir()
     outputs.check_formats(formats)
     resolved = variants.load(name_or_path)
-    groups.choose(resolved)  # wrong settings are found before anything is downloaded
+    # What is wrong is found before anything is downloaded.
+    version = resolved.variant.version or bulkhead.__version__
+    disk.partition_label(f"bulkhead-{resolved.name}", version, where=str(resolved.files[-1]))
+    groups.choose(resolved)
     lock = lock or packages.current_lock(
         resolved.lock_path, variants.request(resolved, arch), locked=locked,
         dry_run=dry_run, hint=f"run: bulkhead lock {shlex.quote(name_or_path)}", cache=cache,
         progress=progress,
     )  # fmt: skip
-    version = resolved.variant.version or bulkhead.__version__
     keyset = load_keys(keys) if keys else None
     made_with = tools.tools("image", cache=cache, progress=progress, locked=locked)
     builder = Builder(

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bulkhead.build import disk
+from bulkhead.build import disk, pipeline
 from bulkhead.build.tools import Tools
+from bulkhead.lib.progress import SILENT
 from bulkhead.model.arch import AMD64
 from bulkhead.model.errors import HostError, UserError
 
@@ -74,8 +75,24 @@ def test_an_esp_without_room_for_the_next_kernel_is_refused(tmp_path: Path) -> N
 
 def test_a_label_longer_than_the_table_holds_is_refused(tmp_path: Path) -> None:
     """GPT labels end at 36 characters."""
-    with pytest.raises(UserError, match="longer than 36 characters"):
+    with pytest.raises(UserError, match="which has 40 characters instead of 36 at most") as caught:
         attempt(tmp_path, version="1.0.0-with-a-very-long-suffix")
+
+    assert "hint: take 4 from the variant's name or its version" in str(caught.value)
+
+
+def test_a_name_that_no_partition_can_have_is_refused_before_the_build(tmp_path: Path) -> None:
+    """A variant with it is wrong from the start, not only once its root has been made."""
+    file = tmp_path / "variant.toml"
+    file.write_text(
+        'name = "a-name-of-twenty-five-ab"\ninherit = ["standalone"]\nversion = "1.2"\n'
+    )
+
+    with pytest.raises(UserError, match=r"variant\.toml: its partitions would be called") as caught:
+        pipeline.plan(str(file), cache=tmp_path / "cache", locked=True, progress=SILENT)
+
+    assert "'bulkhead-a-name-of-twenty-five-ab_1.2'" in str(caught.value)
+    assert not (tmp_path / "cache").exists()
 
 
 def test_no_path_of_the_machine_gets_into_reparts_files(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkhead.build import new, variants
+from bulkhead.build import disk, new, variants
 from bulkhead.lib.dirs import repository_root
 from bulkhead.model.errors import UserError
 
@@ -27,11 +27,20 @@ def test_a_new_variant_is_its_parent_and_what_it_adds(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["Mine", "../up", "", "1st", "a" * 32, "a b"])
+@pytest.mark.parametrize("name", ["Mine", "../up", "", "1st", "a" * 21, "a b"])
 def test_names_that_cannot_be_are_refused(tmp_path: Path, name: str) -> None:
     """The message says what a name looks like."""
-    with pytest.raises(UserError, match=r"cannot be a variant's name\n  hint: use up to 31 small"):
+    with pytest.raises(UserError, match=r"cannot be a variant's name\n  hint: use up to 20 small"):
         new.make(name, tmp_path / "x", parent="standalone")
+
+
+def test_an_image_of_the_longest_name_can_be_made(tmp_path: Path) -> None:
+    """Its version may grow as versions do."""
+    made = new.make("a" * 20, tmp_path / "x", parent="standalone")
+
+    label = disk.partition_label(f"bulkhead-{variants.load(str(made)).name}", "1.2.34")
+
+    assert len(label) == disk.LABEL_LENGTH
 
 
 @pytest.mark.parametrize(
