@@ -21,7 +21,6 @@ from bulkhead.cli.main import bulkhead as program
 from bulkhead.lib.dirs import repository_root
 from bulkhead.model import repository, variant
 from tests.support import settings_page
-from tests.support.variant_words import WORDS
 
 ROOT = repository_root()
 DOCS = ROOT / "docs"
@@ -68,8 +67,8 @@ def variants_page() -> str:
         parts.append("| key | value | |\n|---|---|---|\n")
         names = {field.name: field.encode_name for field in msgspec.structs.fields(kind)}
         for name, annotation, words in attributes(node):
-            said = words or WORDS[f"{node.name}.{name}"]
-            parts.append(f"| `{names[name]}` | {annotation} | {said} |\n")
+            assert words, f"{node.name}.{name} has no sentence"
+            parts.append(f"| `{names[name]}` | {annotation} | {words} |\n")
     return "".join(parts)
 
 

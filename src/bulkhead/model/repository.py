@@ -17,11 +17,13 @@ class Repository(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """
 
     name: str
+    """By which locks and pins know it."""
     location: str
     """A role (`debian`, `debian-security`), an URL, or `dir:PATH` for a directory of .deb files."""
     suites: tuple[str, ...] = ()
     """Such as `trixie`; one that ends in `/` is a flat repository. None for a directory."""
     components: tuple[str, ...] = ("main",)
+    """Parts of each suite, such as `non-free-firmware`; `main` without it."""
     keys: tuple[str, ...] = ()
     """OpenPGP certificates that may sign it: paths with a slash, or names in `image/keys`.
     Suites are accepted when any of them signed."""
@@ -40,8 +42,11 @@ class Pin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     packages: tuple[str, ...]
     """Names or shell patterns such as `linux-image-*`."""
     priority: int
+    """Of the versions that match, instead of their repository's."""
     suite: str | None = None
+    """Only versions of this suite, by its name or codename."""
     repository: str | None = None
+    """Only versions of the repository with this name."""
     version: str | None = None
     """A version or a shell pattern such as `257.*`."""
 

@@ -39,6 +39,7 @@ class Kernel(_Table, frozen=True):
     package: str | None = None
     """Overrides the architecture's kernel package."""
     command_line: tuple[str, ...] = ()
+    """Added to the kernel's command line, one word each."""
     modules: tuple[str, ...] = ()
     """Module names or patterns of paths below `kernel/`; dependencies come along."""
     initrd_modules: tuple[str, ...] = ()
@@ -53,15 +54,18 @@ class Units(_Table, frozen=True):
     enable: tuple[str, ...] = ()
     """Enabled as their [Install] sections say; everything else stays disabled."""
     mask: tuple[str, ...] = ()
+    """Units that never start, whoever asks for them."""
 
 
 class Sizes(_Table, frozen=True):
     """Sizes of partitions, with K, M, G or T for powers of 1024; fixed for the life of a node."""
 
     esp: Size | None = None
+    """Of the EFI system partition, which has the boot loader and the kernels of both slots."""
     root: Size | None = None
     """Of each of the two root slots."""
     verity: Size | None = None
+    """Of the hash tree of each root slot."""
 
 
 class Image(_Table, frozen=True):
@@ -79,9 +83,13 @@ class File(_Table, frozen=True):
     path: str
     """Where it goes in the root."""
     url: str
+    """Where it is fetched from."""
     sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+    """Of its content; any other content is refused."""
     size: int
+    """In bytes."""
     mode: Annotated[str, msgspec.Meta(pattern=r"^0[0-7]{3}\Z")] = "0644"
+    """Its permissions in octal; `0644` without it."""
 
 
 class Rule(_Table, frozen=True):
@@ -99,7 +107,9 @@ class Variant(_Table, frozen=True):
     """One kind of image."""
 
     name: Name | None = None
+    """Of the variant and, after `bulkhead-`, of its image; the name of its directory without it."""
     description: str | None = None
+    """For people who choose a variant."""
     version: (
         Annotated[str, msgspec.Meta(pattern=r"^[0-9]+(\.[0-9]+)*([~+-][a-z0-9.]+)?\Z")] | None
     ) = None
@@ -107,13 +117,21 @@ class Variant(_Table, frozen=True):
     inherit: tuple[str, ...] = ()
     """Variants that this one adds to: names of Bulkhead's own, or paths."""
     packages: Packages = Packages()
+    """What is installed; see [packages](#packages)."""
     kernel: Kernel = Kernel()
+    """The kernel and its modules; see [kernel](#kernel)."""
     units: Units = Units()
+    """What starts at boot; see [units](#units)."""
     sizes: Sizes = Sizes()
+    """Of the disk's partitions; see [sizes](#sizes)."""
     image: Image = Image()
+    """How the root is packed; see [image](#image)."""
     repositories: tuple[Repository, ...] = ()
+    """Where packages come from; see [repository](#repository)."""
     pins: tuple[Pin, ...] = ()
+    """Which versions are preferred or forbidden; see [pin](#pin)."""
     files: tuple[File, ...] = ()
+    """Single files that are no package's; see [file](#file)."""
     rootfs: tuple[str, ...] = ()
     """Directories whose content is laid over the root, relative to the variant's file."""
     rules: dict[str, Rule] = {}
