@@ -122,7 +122,7 @@ def _moving(targets: Sequence[Target], update: Sequence[str]) -> dict[Path, list
         if name not in known:
             raise UserError(
                 f"{name!r} is in no lock that was named, so it cannot be updated",
-                hint=suggest.hint(name, known) or "make a lock first, without --update PACKAGE",
+                hint=suggest.hint(name, known) if known else "make a lock first, without --update",
             )
     return {path: [name for name in update if name in names] for path, names in locked.items()}
 

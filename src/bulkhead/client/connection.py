@@ -150,14 +150,7 @@ class Connection:
         raw = None if body is None else msgspec.json.encode(body)
         with self.open(method, path, body=raw, timeout_s=timeout_s) as response:
             data = response.read()
-        try:
-            return decode_json(data, answer)
-        except msgspec.MsgspecError as error:
-            raise RemoteError(
-                f"the machine's answer cannot be read: {error}",
-                where=f"{method} {path}",
-                hint="this program and the machine may be of different versions",
-            ) from error
+        return read(data, answer, where=f"{method} {path}")
 
     def send(self, method: str, path: str, body: bytes | None = None) -> Answer:
         """Send a request as it is; return the answer, whatever its status."""
@@ -213,6 +206,22 @@ class Connection:
                 if asked.method != "GET" or time.monotonic() > end:
                     raise
                 time.sleep(0.1)
+
+
+def read(raw: bytes | str, kind: type[T], *, where: str) -> T:
+    """Return what the machine says.
+
+    Raises:
+        RemoteError: it says something else.
+    """
+    try:
+        return decode_json(raw, kind)
+    except msgspec.MsgspecError as error:
+        raise RemoteError(
+            f"the machine's answer cannot be read: {error}",
+            where=where,
+            hint="this program and the machine may be of different versions",
+        ) from error
 
 
 def _error(response: http.client.HTTPResponse) -> UserError | RemoteError | HostError:

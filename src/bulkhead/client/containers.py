@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from bulkhead.client.connection import Connection, Missing, failed
+from bulkhead.client.connection import Connection, Missing, failed, read
 from bulkhead.model import reference
 from bulkhead.model.channel import Channel
 from bulkhead.model.containers import (
@@ -147,7 +147,7 @@ class Containers:
     def _events(self, path: str, body: bytes | Iterable[bytes], report: Report) -> tuple[str, ...]:
         with self.connection.open("POST", path, body=body) as response:
             for line in response:
-                event = msgspec.json.decode(line, type=Event)
+                event = read(line, Event, where=path)
                 if event.problem is not None:
                     raise failed(event.problem)
                 if event.event == "done":

@@ -19,7 +19,7 @@ from wsproto.events import (
     TextMessage,
 )
 
-from bulkhead.client.connection import Connection, failed
+from bulkhead.client.connection import Connection, failed, read
 from bulkhead.client.wire import FULL, Wire
 from bulkhead.model.containers import ExecControl, ExecRequest
 from bulkhead.model.errors import RemoteError
@@ -122,7 +122,7 @@ class Attachment:
             self._kind = None
 
     def _control(self, text: str) -> None:
-        control = msgspec.json.decode(text, type=ExecControl)
+        control = read(text, ExecControl, where="exec")
         if control.problem is not None:
             raise failed(control.problem)
         if control.started:

@@ -11,6 +11,7 @@ import pytest
 from bulkhead.client.connection import Connection
 from bulkhead.client.exec import Attachment
 from bulkhead.model.containers import ExecRequest
+from bulkhead.model.errors import RemoteError
 from tests.support.exec_service import node
 
 
@@ -42,3 +43,12 @@ def test_carries_much_both_ways(there: Connection, command: tuple[str, ...], fac
         code = Attachment(there, "box", request, write=write, stdin=file.fileno()).run()
 
     assert (code, came) == (0, amount * factor)
+
+
+def test_a_message_that_is_none_is_told(there: Connection) -> None:
+    """What the machine says may be anything, as when it has another version."""
+    attachment = Attachment(there, "box", ExecRequest(command=("true",)), write=lambda *_: None)
+
+    for text in ("nothing", '{"exit_code": "0"}', "[" * 100_000):
+        with pytest.raises(RemoteError, match=r"exec: the machine's answer cannot be read: "):
+            attachment._control(text)
