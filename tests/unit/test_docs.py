@@ -6,6 +6,7 @@ Write the generated pages again with `BULKHEAD_WRITE_DOCS=1 ./bulkhead check uni
 from __future__ import annotations
 
 import ast
+import copy
 import inspect
 import os
 import re
@@ -40,6 +41,9 @@ def helps(group: click.Group, context: click.Context, lead: str) -> Iterator[str
     for name in group.list_commands(context):
         command = group.get_command(context, name)
         assert command is not None
+        # click keeps the option of the first use, which may have been another test's, alone.
+        command = copy.copy(command)
+        command._help_option = None
         own = click.Context(
             command, info_name=name, parent=context, max_content_width=100, terminal_width=100
         )
