@@ -36,6 +36,8 @@ BEHIND = 1024 * 1024
 """Bytes of output that wait for the terminal at most."""
 PING_S = 2.0
 SILENCE_S = 10.0
+START_S = 60.0
+"""How long the machine may say nothing at first: its API may have to start for this."""
 _TICK_S = 0.25
 """How often pings and silence are looked after."""
 
@@ -148,8 +150,9 @@ class ApiExec:
                 if self._turn(link, writer) or writer.waiting() > BEHIND:
                     heard = time.monotonic()
                 now = time.monotonic()
-                if now - heard > SILENCE_S:
-                    raise RemoteError(f"the machine said nothing for {SILENCE_S:g} s", where="exec")
+                limit = SILENCE_S if self._wire.is_open else START_S
+                if now - heard > limit:
+                    raise RemoteError(f"the machine said nothing for {limit:g} s", where="exec")
                 if now - pinged >= PING_S and self._wire.is_open:
                     self._wire.send(Ping())
                     pinged = now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import hashlib
 import os
@@ -307,6 +308,40 @@ def test_a_server_that_is_none_is_told(
             running.run()
 
     assert caught.value.what.startswith(words)
+
+
+def test_a_server_may_take_its_time_to_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node's API is started by its socket, which on a busy machine is no matter of seconds."""
+
+    async def answer(link: WebSocket) -> None:
+        await asyncio.sleep(1)
+        await link.accept()
+        await link.receive()
+        await link.close(1000, "7")
+
+    monkeypatch.setattr(api_exec, "SILENCE_S", 0.2)
+    with served(Starlette(routes=[WebSocketRoute("/exec", answer)]), tmp_path / "s"):
+        running = ApiExec(Api(tmp_path / "s").connection, "box", ("id",), write=lambda data: None)
+
+        assert running.run() == 7
+
+
+def test_a_server_that_never_starts_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not waited for without end."""
+
+    async def answer(link: WebSocket) -> None:
+        await asyncio.sleep(2)
+        await link.accept()
+
+    monkeypatch.setattr(api_exec, "START_S", 0.4)
+    with served(Starlette(routes=[WebSocketRoute("/exec", answer)]), tmp_path / "s"):
+        running = ApiExec(Api(tmp_path / "s").connection, "box", ("id",), write=lambda data: None)
+        with pytest.raises(RemoteError, match=r"exec: the machine said nothing for 0\.4 s"):
+            running.run()
 
 
 def test_a_server_without_exec_is_told(tmp_path: Path) -> None:
