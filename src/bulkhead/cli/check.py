@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import click
 import msgspec
 
 from bulkhead.cli.common import print_json, print_table
+from bulkhead.launch.termination import Terminated
 from bulkhead.lib.dirs import repository_root
-from bulkhead.lib.run import run
+from bulkhead.lib.run import Process, spawn
 
 SOURCES = ("src", "tests", "bench", "bulkhead")
 
@@ -47,26 +50,36 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What the tool wrote."""
 
 
-def run_check(name: str) -> Outcome:
-    """Run one of `CHECKS`."""
+def run_check(name: str, begun: Callable[[Process], object]) -> Outcome:
+    """Run one of `CHECKS`; `begun` is told of its process."""
     started = time.monotonic()
     environment = {**os.environ, "PYTHONPATH": str(repository_root() / "src")}
-    done = run(
-        [sys.executable, "-P", *CHECKS[name]], cwd=repository_root(), env=environment, check=False
-    )
-    output = (done.stdout + done.stderr).decode(errors="replace").strip()
-    return Outcome(
-        name=name,
-        passed=done.returncode == 0,
-        seconds=round(time.monotonic() - started, 2),
-        output=output,
-    )
+    with tempfile.TemporaryFile() as file:
+        process = spawn(
+            [sys.executable, "-P", *CHECKS[name]], cwd=repository_root(), env=environment,
+            stdout=file, stderr=file,
+        )  # fmt: skip
+        begun(process)
+        code = process.wait()
+        file.seek(0)
+        output = file.read().decode(errors="replace").strip()
+    seconds = round(time.monotonic() - started, 2)
+    return Outcome(name=name, passed=code == 0, seconds=seconds, output=output)
 
 
 def run_checks(names: Sequence[str]) -> list[Outcome]:
     """Run checks beside one another and return their outcomes in the given order."""
+    processes: list[Process] = []
     with ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1)) as pool:
-        return list(pool.map(run_check, names))
+        jobs = [pool.submit(run_check, name, processes.append) for name in names]
+        try:
+            return [job.result() for job in jobs]
+        except Terminated:
+            # Nobody else tells the tools, and the pool waits for them.
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in processes:
+                process.send_signal(signal.SIGINT)
+            raise
 
 
 def show(outcomes: Sequence[Outcome]) -> bool:

@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 
 STDERR_TAIL_LINES = 15
 
+Process = subprocess.Popen[bytes]
+"""What `spawn` starts."""
+
 
 class CommandFailed(HostError):
     """A program ended with an error.
@@ -97,7 +100,7 @@ def spawn(
     cwd: Path | None = None,
     new_session: bool = False,
     pass_fds: Sequence[int] = (),
-) -> subprocess.Popen[bytes]:
+) -> Process:
     """Start `argv` and return at once; the caller owns the process.
 
     Raises:

@@ -316,7 +316,7 @@ def test_a_server_may_take_its_time_to_start(
     """A node's API is started by its socket, which on a busy machine is no matter of seconds."""
 
     async def answer(link: WebSocket) -> None:
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.5)
         await link.accept()
         await link.receive()
         await link.close(1000, "7")
@@ -334,13 +334,13 @@ def test_a_server_that_never_starts_is_told(
     """It is not waited for without end."""
 
     async def answer(link: WebSocket) -> None:
-        await asyncio.sleep(2)
+        await asyncio.sleep(0.6)
         await link.accept()
 
-    monkeypatch.setattr(api_exec, "START_S", 0.4)
+    monkeypatch.setattr(api_exec, "START_S", 0.2)
     with served(Starlette(routes=[WebSocketRoute("/exec", answer)]), tmp_path / "s"):
         running = ApiExec(Api(tmp_path / "s").connection, "box", ("id",), write=lambda data: None)
-        with pytest.raises(RemoteError, match=r"exec: the machine said nothing for 0\.4 s"):
+        with pytest.raises(RemoteError, match=r"exec: the machine said nothing for 0\.2 s"):
             running.run()
 
 
