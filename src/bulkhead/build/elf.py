@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from bulkhead.lib.decoding import decode_json
+
 if TYPE_CHECKING:
     from elftools.elf.elffile import ELFFile
 
@@ -35,9 +37,6 @@ class Elf(msgspec.Struct, frozen=True, kw_only=True):
     runpath: tuple[str, ...] = ()
     dlopen: tuple[str, ...] = ()
     """Library names in the order of preference, over all of its notes."""
-
-
-_NOTES = msgspec.json.Decoder(list[_Note])
 
 
 def read(path: Path) -> Elf | None:
@@ -92,7 +91,7 @@ def _describe(file: ELFFile) -> Elf:
 def _names(description: bytes) -> list[str]:
     """Return the names in a note; none where it is no list of features."""
     try:
-        items = _NOTES.decode(description.rstrip(b"\0"))
-    except (msgspec.DecodeError, RecursionError):
+        items = decode_json(description.rstrip(b"\0"), list[_Note])
+    except msgspec.DecodeError:
         return []
     return [name for item in items for name in item.soname]

@@ -79,6 +79,7 @@ def with_note(description: bytes) -> bytes:
         (b"[" * 100_000, ()),
         (b'[{"x": ' + b"[" * 100_000, ()),
         (b"\xff", ()),
+        (b'[{"soname": ["\xff"]}]', ()),
     ],
 )  # fmt: skip
 def test_a_broken_note_names_nothing(

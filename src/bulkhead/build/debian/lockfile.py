@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from bulkhead.lib import atomicfile
+from bulkhead.lib.decoding import decode_json
 from bulkhead.model.errors import HostError, UserError
 from bulkhead.model.lock import FORMAT, Lock
 
@@ -45,7 +46,7 @@ def parse_lock(text: str, *, where: str) -> Lock:
         UserError: it is not one, or one of another format.
     """
     try:
-        lock = msgspec.json.decode(text, type=Lock)
+        lock = decode_json(text, Lock)
     except msgspec.DecodeError as error:
         raise UserError(
             f"is not a lock file: {error}", where=where, hint="make it again with: bulkhead lock"

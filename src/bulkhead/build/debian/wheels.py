@@ -16,6 +16,7 @@ from urllib.parse import urldefrag, urljoin
 import msgspec
 
 from bulkhead.build.debian.transport import Transport
+from bulkhead.lib.decoding import decode_json
 from bulkhead.model.errors import RemoteError, UserError
 
 PREFIX = "pypi:"
@@ -45,8 +46,8 @@ def urls(reference: str, transport: Transport) -> Iterator[str]:
     name = re.sub(r"[-_.]+", "-", parts[0]).lower()
     page = f"{index()}/{name}/"
     try:
-        project = msgspec.json.decode(transport.get(page, limit=LIMIT, accept=JSON), type=_Project)
-    except (msgspec.DecodeError, RecursionError) as error:
+        project = decode_json(transport.get(page, limit=LIMIT, accept=JSON), _Project)
+    except msgspec.DecodeError as error:
         raise RemoteError(
             f"is no package index with JSON (PEP 691): {error}", where=page
         ) from error

@@ -250,6 +250,7 @@ def test_lock_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     ("text", "why"),
     [
         ("", "is not a lock file"),
+        ('{"x": ' + "[" * 100_000, "is not a lock file"),
         ("{}", "is not a lock file"),
         (
             '{"format": 9, "architecture": "a", "request": "", "suites": [], "packages": []}',

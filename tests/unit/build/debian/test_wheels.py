@@ -55,6 +55,7 @@ def test_wheel_comes_from_the_index_that_pip_uses(
     [
         (b'{"files": [{"filename": "w.whl", "url": "http://["}]}', r"has 'http://\[', no web add"),
         (b'{"x": ' + b"[" * 100_000, "is no package index with JSON"),
+        (b'{"files": [{"filename": "\xff", "url": ""}]}', "is no package index with JSON"),
     ],
 )
 def test_index_of_wheels_that_is_none_is_refused(
