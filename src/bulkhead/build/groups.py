@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from bulkhead.build import tomlfile, variants
+from bulkhead.build import steps, tomlfile, variants
 from bulkhead.build.tree import Tree, file, file_from
 from bulkhead.build.variants import Resolved
 from bulkhead.lib import groups as shipped
@@ -250,7 +250,7 @@ def _check_rootfs(resolved: Resolved, known: Sequence[Service]) -> None:
 def _brought(resolved: Resolved) -> Iterator[tuple[str, str]]:
     """Yield where each file of the variant's own is said to be, and its path on a node."""
     for item in resolved.variant.rootfs:
-        for path in sorted(Path(item).rglob("*")):
+        for path in steps.content(Path(item)):
             if path.is_symlink() or path.is_file():
                 yield str(path), f"/{path.relative_to(item).as_posix()}"
     for elsewhere in resolved.variant.files:
