@@ -72,7 +72,7 @@ def main() -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.UsageError as error:
-        _print_as_json(error.format_message(), hint=_help_of(error))
+        _end_output(error.format_message(), hint=_help_of(error))
         error.show()
         return 2
     except (KeyboardInterrupt, click.Abort):
@@ -102,7 +102,7 @@ def _from_system(error: OSError) -> HostError:
 
 
 def _report(error: BulkheadError) -> int:
-    _print_as_json(error.what, where=error.where, hint=error.hint)
+    _end_output(error.what, where=error.where, hint=error.hint)
     click.echo(f"bulkhead: {error}", err=True)
     return error.exit_code
 
@@ -111,8 +111,8 @@ def _help_of(error: click.UsageError) -> str | None:
     return f"see: {error.ctx.command_path} --help" if error.ctx else None
 
 
-def _print_as_json(what: str, *, where: str | None = None, hint: str | None = None) -> None:
-    """Print an error on standard output for programs that asked for JSON."""
+def _end_output(what: str, *, where: str | None = None, hint: str | None = None) -> None:
+    """Have standard output end with an error, if it is JSON, and leave nothing in its buffer."""
     try:
         if "--json" in sys.argv:
             click.echo(json.dumps({"error": what, "where": where, "hint": hint}))
