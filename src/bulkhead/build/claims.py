@@ -83,7 +83,7 @@ def _moved_sets(ours: Lock, its: Lock) -> Iterator[str]:
             yield f"removed {package} from the set {name!r}"
 
 
-def false_results(manifest: Manifest, rebuilt: Manifest) -> list[str]:
+def contradictions(manifest: Manifest, rebuilt: Manifest) -> list[str]:
     """Return in words what a manifest says about the image and a rebuild says otherwise."""
     told = [
         f"{name} is {getattr(rebuilt, name)!r}, the manifest says {getattr(manifest, name)!r}"

@@ -65,16 +65,16 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """False when only the files were checked: on request, or because inputs differ."""
     inputs: tuple[str, ...]
     """Inputs that are not those of the image; each makes a rebuild pointless."""
-    lock: tuple[str, ...]
+    lock_differences: tuple[str, ...]
     """How the image's lock, which a rebuild uses, differs from the variant's."""
-    false: tuple[str, ...]
+    contradictions: tuple[str, ...]
     """What the manifest says about the image and a rebuild says otherwise."""
     findings: tuple[Finding, ...]
 
 
 def _outcome(verdict: Verdict) -> Outcome:
     states = {finding.state for finding in verdict.findings}
-    if states - {"same", "not compared"} or verdict.false:
+    if states - {"same", "not compared"} or verdict.contradictions:
         return "different"
     if verdict.inputs:
         return "unknown"
@@ -134,7 +134,7 @@ def verify(
 
     verdict = Verdict(
         outcome="unchanged", manifest=str(place), root_hash=manifest.root_hash, rebuilt=False,
-        inputs=(), lock=(), false=(), findings=_sorted(found),
+        inputs=(), lock_differences=(), contradictions=(), findings=_sorted(found),
     )  # fmt: skip
     if rebuild:
         verdict = _rebuild(verdict, manifest, variant=variant, keys=keys, progress=progress)
@@ -152,7 +152,7 @@ def _rebuild(
         planned = _plan(manifest, Path(name), variant, keys, progress)
         lock = tuple(claims.lock_differences(manifest, planned))
         if problems := claims.input_differences(manifest, planned):
-            return msgspec.structs.replace(verdict, inputs=tuple(problems), lock=lock)
+            return msgspec.structs.replace(verdict, inputs=tuple(problems), lock_differences=lock)
         again = pipeline.execute(planned, locked=True, progress=progress)
         made_with = tools.tools("image", cache=cache, progress=progress, locked=True)
         found = {finding.kind: finding for finding in verdict.findings}
@@ -173,10 +173,10 @@ def _rebuild(
             why = "the manifest does not list it"
             missing = Finding(kind=output.kind, file=output.file, state="missing", detail=why)
             found.setdefault(output.kind, missing)
-    false = tuple(claims.false_results(manifest, again))
     return msgspec.structs.replace(
-        verdict, findings=_sorted(found), rebuilt=True, lock=lock, false=false
-    )
+        verdict, findings=_sorted(found), rebuilt=True, lock_differences=lock,
+        contradictions=tuple(claims.contradictions(manifest, again)),
+    )  # fmt: skip
 
 
 def _unknown(finding: Finding) -> Finding:

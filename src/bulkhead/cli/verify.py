@@ -68,12 +68,12 @@ def verify_command(
     common.print_table(("file", "result", ""), rows)
     for problem in verdict.inputs:
         click.echo(f"cannot be rebuilt here: {problem}")
-    if verdict.lock:
-        click.echo("\nthe image has a lock of its own; beside this checkout's it has")
-        for difference in verdict.lock:
+    for contradiction in verdict.contradictions:
+        click.echo(f"the manifest is wrong: {contradiction}")
+    if verdict.lock_differences:
+        click.echo("\nthe image's lock is not this checkout's:")
+        for difference in verdict.lock_differences:
             click.echo(f"  {difference}")
-    for lie in verdict.false:
-        click.echo(f"the manifest is wrong: {lie}")
     if text := SAID.get(verdict.outcome):
         seconds = time.monotonic() - started
         click.echo(f"\nroot hash {verdict.root_hash} {text}, in {seconds:.0f} s")

@@ -113,8 +113,8 @@ def test_no_field_counts_because_the_manifest_says_it(planned: Plan) -> None:
     honest = manifest(planned, planned.lock)
     lying = msgspec.structs.replace(honest, command_line="init=/evil", root_hash="ab" * 32)
 
-    assert claims.false_results(honest, honest) == []
-    assert claims.false_results(lying, honest) == [
+    assert claims.contradictions(honest, honest) == []
+    assert claims.contradictions(lying, honest) == [
         f"root_hash is '{ROOT}', the manifest says '{'ab' * 32}'",
         "command_line is 'quiet', the manifest says 'init=/evil'",
     ]
