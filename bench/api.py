@@ -19,11 +19,9 @@ from pathlib import Path
 
 import msgspec
 
+from bench import ours
 from bench.table import Row, show
-from bulkhead.build import pipeline
 from bulkhead.client.connection import Connection
-from bulkhead.lib.dirs import repository_root
-from bulkhead.lib.progress import SILENT
 from bulkhead.machine.files import REPORT_PORT
 from bulkhead.machine.spec import Accelerator, DirectKernel, Disk, MachineSpec
 from bulkhead.model.channel import Channel
@@ -194,25 +192,19 @@ def main() -> None:
     numbers = [int(word) for word in sys.argv[1:] if word.isdigit()]
     times = numbers[0] if numbers else 20
     with tempfile.TemporaryDirectory(prefix="bulkhead-bench-") as name:
-        out = Path(name)
-        variant = repository_root() / "tests/boot/probe"
-        manifest = pipeline.build_variant(str(variant), out=out, progress=SILENT)
-        path = {output.kind: out / output.file for output in manifest.outputs}
-        disk = path["disk"]
-        start = DirectKernel(
-            kernel=path["kernel"], initrd=path["initrd"], command_line=manifest.command_line
-        )
+        image = ours.make(ours.PROBE, Path(name))
+        disk, start = image.disk, image.boot
         tell(answers(disk, start, times=times))
         if "--no-boot" in sys.argv:
             return
-        ours = starts(disk, start, masked=False)
+        usual = starts(disk, start, masked=False)
         masked = starts(disk, start, masked=True)
     rows = [
-        Row("first start, instructions counted", ours.first, masked.first, "s", 1.02),
-        Row("second start", ours.again, masked.again, "s", 1.02),
+        Row("first start, instructions counted", usual.first, masked.first, "s", 1.02),
+        Row("second start", usual.again, masked.again, "s", 1.02),
     ]
-    if ours.with_settings is not None:
-        with_settings = ours.with_settings
+    if usual.with_settings is not None:
+        with_settings = usual.with_settings
         rows.append(Row("with settings to apply", with_settings, masked.again, "s"))
     show("start", "the same machine with the agents masked", rows)
 

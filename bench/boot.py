@@ -16,10 +16,8 @@ from pathlib import Path
 
 import msgspec
 
-from bench import peer
+from bench import ours, peer
 from bench.table import Row, show
-from bulkhead.build import pipeline
-from bulkhead.lib.progress import SILENT
 from bulkhead.machine.spec import Accelerator, DirectKernel, Disk, Firmware, MachineSpec
 from bulkhead.testing.vm import VM
 
@@ -60,24 +58,19 @@ def main() -> None:
     runs = numbers[0] if numbers else 3
     plain = peer.make()
     with tempfile.TemporaryDirectory(prefix="bulkhead-bench-") as name:
-        out = Path(name)
-        manifest = pipeline.build_variant("standalone", out=out, progress=SILENT)
-        path = {output.kind: out / output.file for output in manifest.outputs}
-        ours = DirectKernel(
-            kernel=path["kernel"], initrd=path["initrd"], command_line=manifest.command_line
-        )
+        image = ours.make("standalone", Path(name))
         # In turn: whatever else the workstation does meets both.
-        pairs = [(boot(path["disk"], ours), boot(plain.disk, plain.boot)) for _ in range(runs)]
+        pairs = [(boot(image.disk, image.boot), boot(plain.disk, plain.boot)) for _ in range(runs)]
         a, b = best([pair[0] for pair in pairs]), best([pair[1] for pair in pairs])
         rows = [
             Row("start of QEMU → containerd answers", a.qemu, b.qemu, "s", 0.6),
             Row("start of the kernel → containerd answers", a.kernel, b.kernel, "s", 0.6),
         ]
-        a = boot(path["disk"], ours, shift=0)
+        a = boot(image.disk, image.boot, shift=0)
         b = boot(plain.disk, plain.boot, shift=0)
         rows.append(Row("the same, instructions counted", a.kernel, b.kernel, "s", 0.6))
         if "--firmware" in sys.argv:
-            a = best([boot(path["disk"], Firmware()) for _ in range(runs)])
+            a = best([boot(image.disk, Firmware()) for _ in range(runs)])
             print(f"with UEFI firmware: {a.qemu:.1f} s from the start of QEMU")
     show("boot", f"Debian 13, mmdebstrap --variant={peer.VARIANT}", rows)
 

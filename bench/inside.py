@@ -52,7 +52,8 @@ mount -t tmpfs bench {_PLACE}
 cp -a {_DISK}/. {_PLACE}
 exec {_PLACE}/sh {_PLACE}/script
 """
-# `wait` would count as a process of its own, and so would a pipe's other end.
+# The questions are asked by this one shell, and their answers kept in a file: a pipe's other end
+# would be one more process in the machine that is measured.
 _SCRIPT = f"""\
 disk=$(readlink -f /dev/disk/by-id/virtio-disk1)
 umount {_DISK} || exit

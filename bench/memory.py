@@ -22,11 +22,8 @@ from pathlib import Path
 
 import msgspec
 
-from bench import inside, peer
+from bench import inside, ours, peer
 from bench.table import Row, show
-from bulkhead.build import pipeline
-from bulkhead.lib.dirs import repository_root
-from bulkhead.lib.progress import SILENT
 from bulkhead.machine.spec import DirectKernel
 from bulkhead.model.errors import Bug
 
@@ -135,15 +132,9 @@ def main() -> None:
     runs = numbers[0] if numbers else 3
     plain = peer.make()
     with tempfile.TemporaryDirectory(prefix="bulkhead-bench-") as name:
-        out = Path(name)
-        variant = repository_root() / "tests/boot/probe"
-        manifest = pipeline.build_variant(str(variant), out=out, progress=SILENT)
-        path = {output.kind: out / output.file for output in manifest.outputs}
-        ours = DirectKernel(
-            kernel=path["kernel"], initrd=path["initrd"], command_line=manifest.command_line
-        )
+        image = ours.make(ours.PROBE, Path(name))
         for cpus, mib in SIZES:
-            a = measure(path["disk"], ours, cpus=cpus, memory_mib=mib, dropins=ALONE, runs=runs)
+            a = measure(image.disk, image.boot, cpus=cpus, memory_mib=mib, dropins=ALONE, runs=runs)
             b = measure(plain.disk, plain.boot, cpus=cpus, memory_mib=mib, runs=runs)
             compare(a, b, title=f"idle, {cpus} processors and {mib} MiB")
 
