@@ -1,6 +1,6 @@
 """The programs that make sandboxes, together and for real, on a stage of mounts and namespaces.
 
-What a packet filter does is left out; a booted machine shows that.
+What a packet filter does is left out: test_firewall.py and booted machines show that.
 """
 
 from __future__ import annotations
