@@ -7,7 +7,6 @@ short: a Unix socket's path has 108 bytes at most (unix(7)).
 from __future__ import annotations
 
 CONSOLE_LOG = "console.log"
-CONSOLE_SOCKET = "console.sock"
 ERRORS = "qemu.log"
 QMP_SOCKET = "qmp.sock"
 READY = "ready"

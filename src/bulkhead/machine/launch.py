@@ -75,7 +75,6 @@ def prepare(
         files.REPORT,
         files.ERRORS,
         files.QMP_SOCKET,
-        files.CONSOLE_SOCKET,
     ):
         (directory / name).unlink(missing_ok=True)
     values = credentials or {}
@@ -140,16 +139,16 @@ def start(
         return run.spawn(command, stdout=errors, stderr=errors, new_session=True)
 
 
-def wait_for_control(directory: Path, qemu_process: Process, *, timeout_s: float = 15.0) -> None:
-    """Wait until QEMU's control socket is there.
+def wait_for_control(directory: Path, qemu_process: Process, *, timeout_s: float = 30.0) -> None:
+    """Wait until QEMU has made the machine and answers on its control socket.
 
     Raises:
         HostError: QEMU ended, with its reason; or it takes too long.
     """
     deadline = time.monotonic() + timeout_s
     while True:
-        with suppress(HostError):
-            qmp.open_socket(directory, files.QMP_SOCKET).close()
+        # It listens before it makes the machine, and answers when that has worked.
+        with suppress(HostError), qmp.connect(directory):
             return
         # Not a sleep: it returns at once when QEMU ends.
         if process.wait_for_end(qemu_process, timeout_s=0.01):

@@ -167,14 +167,10 @@ def _network(spec: MachineSpec) -> list[str]:
 
 
 def _channels(spec: MachineSpec) -> list[str]:
-    console = f"file,id=console,path={files.CONSOLE_LOG},append=on"
-    if spec.live_console:
-        console = (
-            f"socket,id=console,path={files.CONSOLE_SOCKET},server=on,wait=off,"
-            f"logfile={files.CONSOLE_LOG},logappend=on"
-        )
     return [
-        "-chardev", console,
+        # A file and not a socket: when whoever reads a socket is late, QEMU writes characters twice
+        # into its log, or leaves them out.
+        "-chardev", f"file,id=console,path={files.CONSOLE_LOG},append=on",
         "-serial", "chardev:console",
         "-chardev", f"socket,id=qmp,path={files.QMP_SOCKET},server=on,wait=off",
         "-mon", "chardev=qmp,mode=control",
@@ -235,8 +231,6 @@ def _behaviour(spec: MachineSpec) -> list[str]:
         arguments.append("-no-reboot")
     if spec.instructions_shift is not None:
         arguments += ["-icount", f"shift={spec.instructions_shift}"]
-    if spec.paused:
-        arguments.append("-S")
     return arguments
 
 

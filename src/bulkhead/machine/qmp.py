@@ -70,29 +70,24 @@ def connect(directory: Path) -> Iterator[Qmp]:
     Raises:
         HostError: it does not run.
     """
-    connection = open_socket(directory, files.QMP_SOCKET)
+    connection = _open_socket(directory)
     with closing(connection), closing(Qmp(connection)) as control:
         yield control
 
 
-def open_socket(directory: Path, name: str) -> socket.socket:
-    """Connect to a Unix socket of a machine, however long its path is.
-
-    Raises:
-        HostError: nothing listens there.
-    """
+def _open_socket(directory: Path) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(TIMEOUT_S)
     try:
         # unix(7): a path has at most 108 bytes; by the descriptor it is always short.
         descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
         try:
-            connection.connect(f"/proc/self/fd/{descriptor}/{name}")
+            connection.connect(f"/proc/self/fd/{descriptor}/{files.QMP_SOCKET}")
         finally:
             os.close(descriptor)
     except OSError as error:
         connection.close()
         raise HostError(
-            f"cannot reach QEMU: {error.strerror}", where=str(directory / name)
+            f"cannot reach QEMU: {error.strerror}", where=str(directory / files.QMP_SOCKET)
         ) from error
     return connection

@@ -101,10 +101,6 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True):
     instructions_shift: int | None = None
     """Let 2^N ns of virtual time pass with each instruction: the same boot takes the same virtual
     time on any workstation. TCG only."""
-    live_console: bool = False
-    """Serve the console on a socket too, besides logging it."""
     report: bool = False
     """A port whose words go to a file of their own: kernel and systemd write to the console
     whenever they like, in the middle of lines too."""
-    paused: bool = False
-    """Wait for QMP's `cont` before the first instruction."""

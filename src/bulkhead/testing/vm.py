@@ -13,13 +13,11 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
 import subprocess
 import tempfile
-import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 
@@ -82,13 +80,10 @@ class VM:
             disks=(*first, *base.disks, *extra_disks),
             forwards=ports.choose(forwards),
             credentials=tuple(self.credentials),
-            live_console=True,
             report=base.ready,
-            paused=True,
         )
         self.directory = Path(tempfile.mkdtemp(prefix="bulkhead-vm-"))
         self._qemu: subprocess.Popen[bytes] | None = None
-        self._console = _Console()
         self._said: dict[str, str] = {}
 
     def __enter__(self) -> VM:
@@ -122,22 +117,10 @@ class VM:
         """
         if self._qemu is not None:
             self.kill()  # it has ended; this collects what is left of it
-            self._console.close()
             self.prepare()  # keeps overlays and variables
-        self._console = _Console()
         self._said = {}
         self._qemu = launch.start(self.directory, self.spec, tools=self.tools, detached=False)
-        qemu = self.process
-        launch.wait_for_control(self.directory, qemu)
-        try:
-            with self.control() as control:
-                # The console is connected before the first instruction, so no line is missed.
-                self._console.attach(qmp.open_socket(self.directory, files.CONSOLE_SOCKET))
-                control.execute("cont")
-        except HostError:
-            if process.wait_for_end(qemu, timeout_s=1):
-                raise launch.ended(self.directory) from None
-            raise
+        launch.wait_for_control(self.directory, self.process)
 
     def wait_until_ready(self, *, timeout_s: float = BOOT_LIMIT_S) -> dict[str, str]:
         """Wait until containerd answers; return what bulkhead-ready.service says of it, by key.
@@ -171,7 +154,7 @@ class VM:
         Raises:
             HostError: the machine ended or the time is over.
         """
-        return self._console.wait_for_line(re.compile(pattern), timeout_s)
+        return self._wait_for_match(pattern, lambda: self.console, "write", timeout_s=timeout_s)
 
     def wait_for_report(
         self, pattern: str, *, after: int = 0, timeout_s: float = BOOT_LIMIT_S
@@ -186,15 +169,25 @@ class VM:
         Raises:
             HostError: the machine ended or the time is over.
         """
+        return self._wait_for_match(
+            pattern, lambda: self.report[after:], "report", timeout_s=timeout_s
+        )
+
+    def _wait_for_match(
+        self, pattern: str, said: Callable[[], str], verb: str, *, timeout_s: float
+    ) -> re.Match[str]:
         deadline = time.monotonic() + timeout_s
+        ended = False
         while True:
-            for line in self.report[after:].split("\n")[:-1]:
+            for line in said().split("\n")[:-1]:
                 if match := re.search(pattern, line):
                     return match
-            if process.wait_for_end(self.process, timeout_s=0.1):
-                raise HostError(f"the machine ended before it reported {pattern!r}")
+            if ended:
+                raise HostError(f"the machine ended and did not {verb} {pattern!r}")
             if time.monotonic() > deadline:
-                raise HostError(f"the machine did not report {pattern!r} within {timeout_s:g} s")
+                raise HostError(f"the machine did not {verb} {pattern!r} within {timeout_s:g} s")
+            # Not a sleep: it returns at once when QEMU ends.
+            ended = process.wait_for_end(self.process, timeout_s=0.1)
 
     def wait_for_end(self, *, timeout_s: float = BOOT_LIMIT_S) -> int:
         """Wait until the machine has powered off (or reset, with `reboots=False`).
@@ -262,7 +255,6 @@ class VM:
     def close(self) -> None:
         """End the machine and remove its files."""
         self.kill()
-        self._console.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
@@ -274,53 +266,3 @@ def unit_credentials(units: Mapping[str, str]) -> dict[str, bytes]:
     wants = "".join(f"Wants={name}\n" for name in units)
     found["systemd.unit-dropin.multi-user.target~tests"] = f"[Unit]\n{wants}".encode()
     return found
-
-
-class _Console:
-    """Reads the console all the time: a socket that nobody reads would stop the guest."""
-
-    def __init__(self) -> None:
-        self._text = ""
-        self._ended = False
-        self._changed = threading.Condition()
-        self._connection: socket.socket | None = None
-        self._thread: threading.Thread | None = None
-
-    def attach(self, connection: socket.socket) -> None:
-        connection.settimeout(None)
-        self._connection = connection
-        self._thread = threading.Thread(target=self._read, args=(connection,), daemon=True)
-        self._thread.start()
-
-    def _read(self, connection: socket.socket) -> None:
-        with suppress(OSError):
-            while chunk := connection.recv(65536):
-                with self._changed:
-                    self._text += chunk.decode(errors="replace")
-                    self._changed.notify_all()
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
-
-    def wait_for_line(self, pattern: re.Pattern[str], timeout_s: float) -> re.Match[str]:
-        deadline = time.monotonic() + timeout_s
-        with self._changed:
-            while True:
-                *lines, _ = launch.clean(self._text).split("\n")
-                for line in lines:
-                    if match := pattern.search(line):
-                        return match
-                if self._ended:
-                    raise HostError(f"the machine ended before it wrote {pattern.pattern!r}")
-                if not self._changed.wait(deadline - time.monotonic()):
-                    raise HostError(
-                        f"the machine did not write {pattern.pattern!r} within {timeout_s:g} s"
-                    )
-
-    def close(self) -> None:
-        if self._connection is not None:
-            with suppress(OSError):
-                self._connection.shutdown(socket.SHUT_RDWR)
-            self._connection.close()
-        if self._thread is not None:
-            self._thread.join()
