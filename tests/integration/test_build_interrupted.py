@@ -108,11 +108,13 @@ def test_a_build_that_is_asked_to_end_leaves_nothing(tmp_path: Path, cache: Path
 
 @pytest.mark.timeout(600)
 def test_two_builds_into_one_folder_write_one_after_the_other(tmp_path: Path, cache: Path) -> None:
-    """The second says that it waits; all that the manifest names is there in the end."""
+    """The second says that it waits; what the manifest names is there in the end, nothing else."""
     out = tmp_path / "out"
     run([*COMMAND, str(tmp_path / "warm")], env=environment(cache))
     out.mkdir()
     (out / ".bulkhead-standalone-0.0.1.raw.abcd1234").mkdir()
+    [disk] = (tmp_path / "warm").glob("*.raw")
+    (out / disk.with_suffix(".qcow2").name).write_text("of an earlier build")
     builds = [
         spawn([*COMMAND, str(out), "-f", form], stderr=subprocess.PIPE, env=environment(cache))
         for form in ("raw", "raw.zst")

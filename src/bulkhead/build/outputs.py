@@ -91,7 +91,8 @@ def finished(plan: Plan) -> Manifest | None:
 def write(plan: Plan, folder: Path, *, tools: Tools, cache: Path, progress: Progress) -> Manifest:
     """Place all outputs of a plan in its directory, the manifest last.
 
-    Builds that write to one directory wait for each other: the files are those of one of them.
+    Builds that write to one directory wait for each other: the files are those of one of them. So
+    disk images of this name and version in formats that the plan does not have are removed.
 
     Raises:
         HostError: the directory cannot be written, or the disk is full.
@@ -148,8 +149,9 @@ def _write(plan: Plan, folder: Path, *, tools: Tools, cache: Path, progress: Pro
             with progress.task(f"making {target.name}"):
                 _convert(name, raw, target, tools=tools, cache=cache, progress=progress)
         found.append(_describe(FORMATS[name], target))
-    if "raw" not in plan.formats:
-        raw.unlink()
+    for name in FORMATS:
+        if name not in plan.formats:
+            (plan.out / f"{stem}.{name}").unlink(missing_ok=True)
     manifest = _manifest(plan, facts, found)
     for kind, text in (
         ("sbom-spdx", sbom.spdx(plan.lock, manifest, licences=facts.licences)),
