@@ -40,9 +40,6 @@ RequiresMountsFor={_DISK}
 [Service]
 Type=oneshot
 TimeoutStartSec=infinity
-StandardOutput=tty
-StandardError=journal
-TTYPath=/dev/ttyS0
 Environment=PATH={_PLACE}:{_DISK}:/usr/bin
 ExecStart={_DISK}/sh -e {_DISK}/enter
 """
@@ -77,6 +74,8 @@ PROGRAMS = (
     "umount",
 )
 _BEGIN, _END = "BENCH-BEGIN", "BENCH-END"
+_CONSOLE = "/dev/ttyS0"
+"""Opened for the answer: a login that starts on it cuts off whoever has had it open before."""
 
 
 def ask(
@@ -116,7 +115,6 @@ def ask(
         }
         credentials[f"systemd.extra-unit.{_MOUNT_UNIT}"] = _MOUNT.encode()
         with VM(spec=spec, units={"bench.service": _UNIT}, credentials=credentials) as vm:
-            # One line: what was read from the console's socket is whole, its log need not be.
             answer = vm.wait_for_line(f"{_BEGIN}(.*){_END}", timeout_s=LIMIT_S + waits_s)
             return answer[1].strip("|").split("|")
 
@@ -134,7 +132,8 @@ def _disk(folder: Path, script: str) -> Path:
     (root / "enter").write_text(_ENTER)
     (root / "questions").write_text(script)
     (root / "script").write_text(
-        f"{_SCRIPT}{{ printf '{_BEGIN}|'; cat answers; }} | tr '\\n' '|'\necho {_END}\n"
+        f"{_SCRIPT}{{ printf '{_BEGIN}|'; cat answers; }} | tr '\\n' '|' >{_CONSOLE}\n"
+        f"echo {_END} >{_CONSOLE}\n"
     )
     with image.open("wb") as file:
         file.truncate(8 << 20)
