@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+_ENDINGS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+"""Signals that a program may turn into an interrupt, after which it cleans up."""
 # Names begin with a dot and the file's own name: what a killed writer left is known by it.
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -63,8 +65,8 @@ def scratch_directory(target: Path) -> Iterator[Path]:
     import shutil
     import tempfile
 
-    # Only the main thread gets interrupts; in others there is nothing to hold back.
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # Only the main thread handles signals; in others there is nothing to hold back.
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
     try:
         scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
         try:
