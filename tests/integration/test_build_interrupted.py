@@ -112,7 +112,7 @@ def test_two_builds_into_one_folder_write_one_after_the_other(tmp_path: Path, ca
     out = tmp_path / "out"
     run([*COMMAND, str(tmp_path / "warm")], env=environment(cache))
     out.mkdir()
-    (out / ".bulkhead-standalone-0.0.1.raw.abcd1234").mkdir()
+    (out / ".bulkhead-standalone-0.0.1.raw.0123456789abcdef").mkdir()
     [disk] = (tmp_path / "warm").glob("*.raw")
     (out / disk.with_suffix(".qcow2").name).write_text("of an earlier build")
     builds = [

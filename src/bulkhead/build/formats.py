@@ -6,11 +6,11 @@ All come from the raw image and hold the same disk.
 from __future__ import annotations
 
 import os
-import tempfile
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bulkhead.lib import atomicfile
 from bulkhead.model.errors import HostError
 
 if TYPE_CHECKING:
@@ -45,8 +45,7 @@ def write(raw: Path, out: Path, *, form: Format, tools: Tools | None = None) -> 
     """
     if form is not Format.RAW and tools is None:
         raise HostError(f"writing {form.value} needs the tool set {TOOL_SETS[form]!r}")
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as name:
-        scratch = Path(name)
+    with atomicfile.scratch_directory(out) as scratch:
         result = scratch / "disk"
         if form is Format.RAW or tools is None:
             copy_sparse(raw, result)

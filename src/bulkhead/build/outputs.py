@@ -119,11 +119,11 @@ def remove_leftovers(out: Path, *, name: str) -> None:
     """Remove from `out` what killed builds of an image left, half a disk for example.
 
     Whoever has the folder's lock knows that nobody works on it. The folder may be anybody's, such
-    as a home: only names that `_appear`, `atomicfile.write` and `formats.write` give are ours.
+    as a home: only names that `atomicfile` gives are ours.
     """
     endings = "|".join(re.escape(suffix) for suffix in (*SUFFIXES.values(), *FORMATS))
     target = rf"({re.escape(name)}-.+\.({endings})|{re.escape(MANIFEST)})"
-    ours = re.compile(rf"\.{target}\.([a-z0-9_]{{8}}|[0-9a-f]{{16}})")
+    ours = re.compile(rf"\.{target}\.[0-9a-f]{{16}}")
     for path in out.iterdir():
         if ours.fullmatch(path.name) and path.is_dir():
             shutil.rmtree(path)

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_ENDINGS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-"""Signals that a program may turn into an interrupt, after which it cleans up."""
-# Names begin with a dot and the file's own name: what a killed writer left is known by it.
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -24,10 +20,9 @@ def write(path: Path, data: bytes | str, *, mode: int = 0o644, durable: bool = F
         durable: also survive a power cut that comes right after the return.
     """
     raw = data.encode() if isinstance(data, str) else data
-    name = path.parent / f".{path.name}.{os.urandom(8).hex()}"
-    descriptor = os.open(name, _NEW, 0o600)
+    name = _beside(path)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with os.fdopen(os.open(name, _NEW, 0o600), "wb") as file:
             file.write(raw)
             os.fchmod(file.fileno(), mode)
             if durable:
@@ -35,7 +30,7 @@ def write(path: Path, data: bytes | str, *, mode: int = 0o644, durable: bool = F
                 os.fsync(file.fileno())
         os.replace(name, path)
     except BaseException:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             os.unlink(name)
         raise
     if durable:
@@ -58,24 +53,16 @@ def sync_directory(path: Path) -> None:
 def scratch_directory(target: Path) -> Iterator[Path]:
     """Yield a new directory beside `target`, which goes away with the block.
 
-    An interrupt finds either no directory or one that is removed: it waits
-    while the directory is made (pthread_sigmask(3)).
+    Its name is known before it is made, so an interrupt at any moment finds it removed.
     """
-    # Slow to import, and a node's programs write files only.
-    import shutil
-    import tempfile
+    import shutil  # slow to import, and a node's programs write files only
 
-    # Only the main thread handles signals; in others there is nothing to hold back.
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
+    scratch = _beside(target)
     try:
-        scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-        try:
-            signal.pthread_sigmask(signal.SIG_SETMASK, held)
-            yield scratch
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(mode=0o700)
+        yield scratch
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 @contextmanager
@@ -95,3 +82,8 @@ def new_directory(path: Path) -> Iterator[Path]:
         except OSError:
             if not path.is_dir():
                 raise
+
+
+def _beside(path: Path) -> Path:
+    """Return a name that nobody has, by which what a killed writer left is known."""
+    return path.parent / f".{path.name}.{os.urandom(8).hex()}"

@@ -10,6 +10,8 @@ import pytest
 from bulkhead.build import folderlock, outputs
 from bulkhead.model.errors import UserError
 
+CODE = "0123456789abcdef"
+
 
 def test_who_comes_second_says_so_and_waits(tmp_path: Path) -> None:
     """Two builds never write to a folder at the same time."""
@@ -33,12 +35,12 @@ def test_who_comes_second_says_so_and_waits(tmp_path: Path) -> None:
 def test_only_what_builds_left_behind_is_removed(tmp_path: Path) -> None:
     """A folder may be somebody's home: other images' files and everybody's own ones stay."""
     gone = [
-        ".bulkhead-x-1.0.raw.wetgwvuh/x.raw", ".bulkhead-x-0.9.raw.zst.a_cd1234/disk",
-        ".bulkhead-x-1.0.root.erofs.abcd1234/x", ".bulkhead-x-1.0.spdx.json.0123456789abcdef",
-        ".manifest.json.0123456789abcdef",
+        f".bulkhead-x-1.0.raw.{CODE}/x.raw", f".bulkhead-x-0.9.raw.zst.{CODE}/disk",
+        f".bulkhead-x-1.0.root.erofs.{CODE}/x", f".bulkhead-x-1.0.spdx.json.{CODE}",
+        f".manifest.json.{CODE}",
     ]  # fmt: skip
     kept = [
-        ".bulkhead-x/settings", ".bulkhead-y-1.0.raw.wetgwvuh/y", ".bulkhead.lock",
+        ".bulkhead-x/settings", f".bulkhead-y-1.0.raw.{CODE}/y", ".bulkhead.lock",
         ".bulkhead-x-1.0.raw.mine", ".manifest.json.bak", "bulkhead-x-1.0.raw", ".profile",
     ]  # fmt: skip
     for name in (*gone, *kept):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,25 +10,37 @@ import pytest
 from bulkhead.lib import atomicfile
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_right_after_the_directory_was_made_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+def test_an_interrupt_right_after_the_directory_was_made_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It waits until somebody is there to remove the directory."""
-    make = tempfile.mkdtemp
+    """A signal comes to whatever thread it likes, so the main thread cannot hold it back."""
+    make = os.mkdir
 
-    def make_and_signal(**arguments: str) -> str:
-        made = make(**arguments)
-        os.kill(os.getpid(), number)
-        return made
+    def make_and_interrupt(path: Path, mode: int) -> None:
+        make(path, mode)
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(tempfile, "mkdtemp", make_and_signal)
+    monkeypatch.setattr(os, "mkdir", make_and_interrupt)
 
-    before = signal.signal(number, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt), atomicfile.scratch_directory(tmp_path / "target"):
-            raise AssertionError("the signal comes before the block")
-    finally:
-        signal.signal(number, before)
+    with pytest.raises(KeyboardInterrupt), atomicfile.scratch_directory(tmp_path / "target"):
+        raise AssertionError("the interrupt comes before the block")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_right_after_the_file_was_opened_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither half a file nor another name."""
+    open_file = os.open
+
+    def open_and_interrupt(path: Path, flags: int, mode: int) -> int:
+        os.close(open_file(path, flags, mode))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "open", open_and_interrupt)
+
+    with pytest.raises(KeyboardInterrupt):
+        atomicfile.write(tmp_path / "target", "new")
 
     assert list(tmp_path.iterdir()) == []
