@@ -168,8 +168,8 @@ def _network(spec: MachineSpec) -> list[str]:
 
 def _channels(spec: MachineSpec) -> list[str]:
     return [
-        # A file and not a socket: when whoever reads a socket is late, QEMU writes characters twice
-        # into its log, or leaves them out.
+        # A file and not a socket with a log: when whoever reads the socket is late, QEMU writes
+        # characters twice into the log.
         "-chardev", f"file,id=console,path={files.CONSOLE_LOG},append=on",
         "-serial", "chardev:console",
         "-chardev", f"socket,id=qmp,path={files.QMP_SOCKET},server=on,wait=off",

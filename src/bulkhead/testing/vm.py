@@ -1,11 +1,11 @@
-"""A virtual machine for tests: boots an image, waits by signal, cleans up after itself.
+"""A virtual machine for tests: boots an image, waits for what it says, cleans up after itself.
 
     with VM(image=manifest_directory / "image.raw", units={"probe.service": PROBE}) as vm:
         vm.wait_until_ready()
         vm.wait_for_line(r"probe: (.*)")
 
-The image itself is never written to: each machine has an overlay of its own. Every wait has a
-hard limit, and a failure shows the end of the console. The machine ends with the test, even when
+The image itself is never written to: each machine has an overlay of its own. Readiness is told by
+the guest; what it writes is looked for ten times a second. Every wait has a hard limit, and a failure shows the end of the console. The machine ends with the test, even when
 the test is killed.
 """
 
