@@ -4,9 +4,9 @@
         vm.wait_until_ready()
         vm.wait_for_line(r"probe: (.*)")
 
-The image itself is never written to: each machine has an overlay of its own. Readiness is told by
-the guest; what it writes is looked for ten times a second. Every wait has a hard limit, and a failure shows the end of the console. The machine ends with the test, even when
-the test is killed.
+The image itself is never written to: each machine has an overlay of its own. The guest signals that
+it is ready; lines that it writes are looked for ten times a second. Every wait has a hard limit, and
+a failure shows the end of the console. The machine ends with the test, even when it is killed.
 """
 
 from __future__ import annotations
