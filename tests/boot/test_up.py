@@ -147,7 +147,7 @@ def test_ctl_runs_programs_in_containers(machine: Machine) -> None:
     wrong = ctl(machine, "exec", "demo", "/usr/sbin/nginx", "-t", "-c", "/nonexistent")
     unknown = ctl(machine, "exec", "dmeo", "/usr/sbin/nginx", "-v")
 
-    assert (version.returncode, version.stdout[:14]) == (0, "nginx version:")
+    assert (version.returncode, version.stdout[:14], version.stderr) == (0, "nginx version:", "")
     assert wrong.returncode == 1
     assert "/nonexistent" in wrong.stdout
     assert unknown.returncode == 1

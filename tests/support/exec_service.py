@@ -150,21 +150,35 @@ async def _tell(link: WebSocket, control: ExecControl) -> None:
 
 
 @contextmanager
+def listening(path: Path) -> Iterator[socket]:
+    """Hold a Unix socket as systemd does: who connects waits for the service."""
+    with socket(AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        yield listener
+
+
+@contextmanager
 def served(
     app: ASGIApp, path: Path, *, sockets: type[websockets.Protocol] = websockets.Protocol
 ) -> Iterator[None]:
     """Serve an application on a Unix socket, as on a node, until the block ends."""
-    with socket(AF_UNIX) as listener:
-        listener.bind(str(path))
-        listener.listen()
-        server = uvicorn.Server(serving.config(app, sockets=sockets))
-        thread = threading.Thread(target=lambda: server.run(sockets=[listener]))
-        thread.start()
-        try:
-            yield
-        finally:
-            server.should_exit = True
-            thread.join()
+    with listening(path) as listener, _served_on(listener, app, sockets):
+        yield
+
+
+@contextmanager
+def _served_on(
+    listener: socket, app: ASGIApp, sockets: type[websockets.Protocol]
+) -> Iterator[None]:
+    server = uvicorn.Server(serving.config(app, sockets=sockets))
+    thread = threading.Thread(target=lambda: server.run(sockets=[listener]))
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 @contextmanager
@@ -176,9 +190,21 @@ def api(path: Path, containers: Path) -> Iterator[None]:
 
 
 @contextmanager
+def service(listener: socket) -> Iterator[Service]:
+    """Serve the container service."""
+    made = Service()
+    app = Starlette(routes=[WebSocketRoute("/v1/containers/{name}/exec", made.exec)])
+    with _served_on(listener, app, websockets.Protocol):
+        yield made
+
+
+@contextmanager
 def node(directory: Path) -> Iterator[Service]:
     """Serve both: DIRECTORY/api is the API, DIRECTORY/containers the service behind it."""
-    service = Service()
-    behind = Starlette(routes=[WebSocketRoute("/v1/containers/{name}/exec", service.exec)])
-    with served(behind, directory / "containers"), api(directory / "api", directory / "containers"):
-        yield service
+    containers = directory / "containers"
+    with (
+        listening(containers) as listener,
+        service(listener) as made,
+        api(directory / "api", containers),
+    ):
+        yield made

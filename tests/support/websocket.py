@@ -73,6 +73,13 @@ class WebSocket:
         """Send a binary message."""
         self.send(BINARY, message)
 
+    def pong(self) -> None:
+        """Answer the next ping."""
+        opcode, payload = self.frame()
+        while opcode != PING:
+            opcode, payload = self.frame()
+        self.send(PONG, payload)
+
     def _take(self, amount: int) -> bytes:
         while len(self._data) < amount:
             self._more()

@@ -120,6 +120,12 @@ class Strict(Protocol):
         return self.loop.time() - self._heard > SILENCE_S
 
 
+def is_gone(socket: WebSocket) -> bool:
+    """Tell whether the connection has ended."""
+    gone: asyncio.Event = socket.scope["state"]["gone"]
+    return gone.is_set()
+
+
 async def wait_until_gone(socket: WebSocket) -> None:
     """Wait until the connection has ended, whether or not somebody receives from it.
 

@@ -21,7 +21,7 @@ import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from bulkhead.host.api.link import Link, connect
-from bulkhead.host.websockets import wait_until_gone
+from bulkhead.host.websockets import is_gone, wait_until_gone
 from bulkhead.model import exec as protocol
 from bulkhead.model.containers import ExecControl, ExecRequest, is_name
 from bulkhead.model.errors import BulkheadError, UserError
@@ -92,6 +92,9 @@ async def _serve(socket: WebSocket, containers: Path) -> int:
     await _tell(socket, messages_written=0)
     name, request = await _initialize(socket)
     async with connect(containers, f"/v1/containers/{quote(name, safe='')}/exec") as link:
+        # The service may have had to start; nobody wants the process any more.
+        if is_gone(socket):
+            raise WebSocketDisconnect(1006)
         await link.send(msgspec.json.encode(request).decode())
         session = _Session(socket, link)
         process = asyncio.create_task(session.from_process())

@@ -22,8 +22,11 @@ from wsproto.utilities import ProtocolError
 
 from bulkhead.model.errors import HostError
 
-HANDSHAKE_S = 10.0
-"""A service that has to be started first answers within this."""
+HANDSHAKE_S = 90.0
+"""A service that has to be started first answers within this, on a machine that is busy too.
+
+As long as systemd gives it (DefaultTimeoutStartSec=, systemd-system.conf(5)).
+"""
 _CHUNK = 64 * 1024
 _LIMIT = 4 * 1024 * 1024
 """Longest message."""

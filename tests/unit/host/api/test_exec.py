@@ -13,9 +13,10 @@ import pytest
 
 from bulkhead.host import websockets
 from bulkhead.host.api import exec as api_exec
+from bulkhead.host.api import link as api_link
 from bulkhead.model import exec as protocol
 from tests.support import exchange
-from tests.support.exec_service import Service, api, node
+from tests.support.exec_service import Service, api, listening, node, service
 from tests.support.websocket import BINARY, CLOSE, PING, TEXT, WebSocket, closed
 
 
@@ -315,6 +316,68 @@ def test_a_dead_container_service_is_told(tmp_path: Path) -> None:
 
     assert code == protocol.ERROR
     assert reason.startswith(f"{tmp_path / 'none'}: the service does not answer: ")
+
+
+def test_a_container_service_that_never_answers_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The socket of a service that does not come up is there; the wait has an end."""
+    monkeypatch.setattr(api_link, "HANDSHAKE_S", 0.2)
+    with (
+        listening(tmp_path / "containers"),
+        api(tmp_path / "api", tmp_path / "containers"),
+        WebSocket(tmp_path / "api", "/exec") as client,
+    ):
+        client.text(initialize("id"))
+        last = end(client)
+
+    what = f"{tmp_path / 'containers'}: the service does not answer within 0.2 s"
+    assert last == (protocol.ERROR, f"{what}; see its journal"[:123])
+
+
+@pytest.mark.slow
+def test_a_container_service_that_has_to_start_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may take longer than a client may be silent: the client is asked for signs of life."""
+    monkeypatch.setattr(websockets, "PING_S", 0.05)
+    monkeypatch.setattr(websockets, "SILENCE_S", 0.3)
+    with (
+        listening(tmp_path / "containers") as listener,
+        api(tmp_path / "api", tmp_path / "containers"),
+        WebSocket(tmp_path / "api", "/exec") as client,
+    ):
+        client.text(initialize("true"))
+        begun = time.monotonic()
+        while time.monotonic() - begun < 0.6:
+            client.pong()
+        with service(listener):
+            last = end(client)
+
+    assert last == (protocol.NORMAL, "0")
+
+
+@pytest.mark.slow
+def test_nothing_is_run_for_a_client_that_left_while_the_service_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who interrupted a command that took long does not want it any more."""
+    monkeypatch.setattr(websockets, "PING_S", 0.05)
+    with (
+        listening(tmp_path / "containers") as listener,
+        api(tmp_path / "api", tmp_path / "containers"),
+    ):
+        with WebSocket(tmp_path / "api", "/exec") as client:
+            client.text(initialize("true"))
+            client.text('"ContentComplete"')
+            client.pong()
+        time.sleep(0.3)
+        with service(listener) as started, WebSocket(tmp_path / "api", "/exec") as next_one:
+            next_one.text(initialize("false"))
+            last = end(next_one)
+
+    assert last == (protocol.NORMAL, "1")
+    assert [request.command for request in started.requests] == [("false",)]
 
 
 @pytest.mark.slow
