@@ -84,7 +84,7 @@ def rows(kind: Type, above: Key, words: str) -> Iterator[Row]:
 
 
 @cache
-def field_words(kind: type[msgspec.Struct]) -> dict[str, str]:
+def field_words(kind: type) -> dict[str, str]:
     """Return what the docstrings below a table's fields say, by the names of settings."""
     source = ast.parse(inspect.getsource(sys.modules[kind.__module__]))
     node = next(n for n in source.body if isinstance(n, ast.ClassDef) and n.name == kind.__name__)
@@ -98,7 +98,7 @@ def field_words(kind: type[msgspec.Struct]) -> dict[str, str]:
     return {names[name]: text for name, text in said.items()}
 
 
-def _structs(kind: Type) -> Iterator[type[msgspec.Struct]]:
+def _structs(kind: Type) -> Iterator[type]:
     for choice in kind.choices:
         if declared.is_struct(choice.base):
             assert isinstance(choice.base, type)

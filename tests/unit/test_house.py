@@ -150,12 +150,28 @@ def test_requirements_pin_what_the_project_asks_for(name: str, extras: tuple[str
     for extra in extras:
         wanted += project["optional-dependencies"][extra]
     text = (ROOT / "requirements" / name).read_text()
-    pinned = dict(re.findall(r"^([a-z0-9-]+)==(\S+).*\\\n    --hash=sha256:", text, re.MULTILINE))
+    pinned = set(re.findall(r"^([a-z0-9-]+==\S+).*\\\n    --hash=sha256:", text, re.MULTILINE))
     names = {re.split(r"[<>=!~\[ ]", item)[0].lower() for item in wanted}
 
-    assert names <= pinned.keys()
+    assert names <= {item.partition("==")[0] for item in pinned}
     assert len(pinned) == len(re.findall(r"==", re.sub(r" ;.*", "", text)))
     assert "://" not in text
+
+
+def test_the_tests_run_on_the_libraries_of_the_image() -> None:
+    """What runs on a node runs on Debian's versions: `requirements/image.txt` has those of the lock."""
+    wanted = dict(
+        re.findall(r"^([a-z0-9-]+)==([^\s;]+)", (ROOT / "requirements/image.txt").read_text(), re.M)
+    )
+    locks = "".join(path.read_text() for path in sorted(ROOT.glob("*/**/variants/*/variant.lock")))
+    locked = dict(re.findall(r'"name": "python3-([a-z0-9-]+)", "version": "([^"~+-]+)', locks))
+    pinned = re.findall(
+        r"^([a-z0-9-]+)==([^\s;]+)(?!\S| ; python_full_version >)",
+        (ROOT / "requirements/dev.txt").read_text(), re.M,
+    )  # fmt: skip
+
+    assert wanted.items() <= locked.items()
+    assert wanted.items() <= dict(pinned).items()
 
 
 IMPORT_WITH_BASE_ONLY = """

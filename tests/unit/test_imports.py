@@ -28,6 +28,8 @@ BIG = {
     "tempfile", "tomllib", "unittest", "urllib", "xml", "zipfile",
 }  # fmt: skip
 
+OURS = re.compile(r"bulkhead\b")
+
 SHOW = """
 import importlib, importlib.util, sys
 name = {module!r}
@@ -61,12 +63,17 @@ def test_a_program_loads_what_its_list_says(name: str) -> None:
     code = SHOW.format(module=programs()[name], big=BIG)
     environment = {"PYTHONPATH": str(ROOT / "src"), "PATH": os.environ["PATH"]}
     found = run([sys.executable, "-P", "-c", code], env=environment).stdout.decode()
+    loaded = found.split()
     path = LISTS / f"{name}.txt"
     if os.environ.get("BULKHEAD_WRITE_IMPORTS"):
         LISTS.mkdir(exist_ok=True)
         path.write_text(found)
 
-    assert found.splitlines() == path.read_text().splitlines()
+    listed = path.read_text().split()
+    assert [name for name in loaded if OURS.match(name)] == [
+        name for name in listed if OURS.match(name)
+    ]
+    assert set(loaded) <= set(listed)  # newer libraries than the image's may load less
 
 
 def test_every_list_belongs_to_a_program() -> None:

@@ -119,10 +119,11 @@ def _known(value: object, kind: type[msgspec.Struct]) -> object:
         return [_known(each, kind) for each in value]
     if not isinstance(value, dict):
         return value
+    known = {field.encode_name for field in msgspec.structs.fields(kind)}
     return {
         key: _known(part, _PARTS[key]) if key in _PARTS else part
         for key, part in value.items()
-        if key in kind.__struct_encode_fields__
+        if key in known
     }
 
 

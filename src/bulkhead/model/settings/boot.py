@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from bulkhead.model.settings import boot_parameters
 from bulkhead.model.settings.check import SettingsError
-from bulkhead.model.settings.values import BootConfigKey, BootConfigValue, Table
+from bulkhead.model.settings.values import BootConfigKey, BootConfigValue, Table, only
+
+Parameters = Annotated[dict[BootConfigKey, tuple[BootConfigValue, ...]], only(BootConfigKey)]
 
 
 class Boot(Table, frozen=True):
@@ -13,9 +17,9 @@ class Boot(Table, frozen=True):
     reboot_to_reconcile: bool | None = None
     """Start the machine again at once, when it has started, if what it runs with is not what the
     settings say. Once: parameters that failed are not tried again."""
-    kernel_parameters: dict[BootConfigKey, tuple[BootConfigValue, ...]] | None = None
+    kernel_parameters: Parameters | None = None
     """For the kernel: each name with its values, none for a mere flag."""
-    init_parameters: dict[BootConfigKey, tuple[BootConfigValue, ...]] | None = None
+    init_parameters: Parameters | None = None
     """For systemd, in the same form."""
 
 

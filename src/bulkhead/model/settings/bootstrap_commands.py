@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from bulkhead.model.settings.check import SettingsError
-from bulkhead.model.settings.values import Identifier, SingleLine, Table
+from bulkhead.model.settings.values import Identifier, SingleLine, Table, only
 
 PROGRAM = "apiclient"
 
@@ -34,4 +34,4 @@ def check(groups: dict[str, BootstrapCommand], *, complete: bool) -> None:
                 )
 
 
-Model = dict[Identifier, BootstrapCommand]
+Model = Annotated[dict[Identifier, BootstrapCommand], only(Identifier)]

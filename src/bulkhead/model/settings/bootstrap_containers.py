@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from bulkhead.model.settings.check import SettingsError
-from bulkhead.model.settings.values import SECRET, Base64, Identifier, ImageName, SingleLine, Table
+from bulkhead.model.settings.values import (
+    SECRET,
+    Base64,
+    Identifier,
+    ImageName,
+    SingleLine,
+    Table,
+    only,
+)
 
 
 class BootstrapContainer(Table, frozen=True):
@@ -33,4 +41,4 @@ def check(containers: dict[str, BootstrapContainer], *, complete: bool) -> None:
             )
 
 
-Model = dict[Identifier, BootstrapContainer]
+Model = Annotated[dict[Identifier, BootstrapContainer], only(Identifier)]

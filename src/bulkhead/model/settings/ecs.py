@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from bulkhead.model.settings.values import Duration, SingleLine, Table, rule, whole
+from bulkhead.model.settings.values import Duration, SingleLine, Table, only, rule, whole
 
 AttributeName = Annotated[
     str,
@@ -24,7 +24,9 @@ class Ecs(Table, frozen=True):
 
     cluster: SingleLine | None = None
     """Name or ARN of the cluster to join."""
-    instance_attributes: dict[AttributeName, AttributeValue] | None = None
+    instance_attributes: (
+        Annotated[dict[AttributeName, AttributeValue], only(AttributeName)] | None
+    ) = None
     """Told to the cluster when the node joins."""
     allow_privileged_containers: bool | None = None
     logging_drivers: tuple[SingleLine, ...] | None = None

@@ -12,6 +12,7 @@ from bulkhead.model.settings.values import (
     IpAddress,
     IpNetwork,
     Table,
+    only,
     rule,
     whole,
 )
@@ -44,7 +45,7 @@ class Rule(Table, frozen=True):
 class Firewall(Table, frozen=True):
     """Packets to the node itself."""
 
-    inbound: dict[Identifier, Rule] | None = None
+    inbound: Annotated[dict[Identifier, Rule], only(Identifier)] | None = None
     """Rules by a name of your own."""
 
 

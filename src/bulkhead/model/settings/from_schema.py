@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import msgspec
 from msgspec import Meta
@@ -27,6 +27,7 @@ from bulkhead.model.settings.values import (
     IpNetwork,
     Url,
     is_line,
+    only,
 )
 
 Schema = Mapping[str, object]
@@ -174,7 +175,7 @@ class _Reader:
         return self._struct(part, properties, required)
 
     def _struct(self, part: _Part, properties: Schema, required: list[object]) -> object:
-        made: list[tuple[str, object] | tuple[str, object, object]] = []
+        made: list[tuple[str, Any] | tuple[str, Any, Any]] = []
         names: dict[str, str] = {}
         for number, (name, inner) in enumerate(properties.items()):
             if not _NAME.fullmatch(name):
@@ -199,7 +200,7 @@ class _Reader:
             part.wrong("propertyNames is a schema")
         names = _string(part.inside({"type": "string", **of_names}, "", "propertyNames"))
         value = self.read(part.inside(others, "<name>", "additionalProperties"))
-        return dict.__class_getitem__((names, value))
+        return Annotated[dict.__class_getitem__((names, value)), only(names)]
 
 
 def _string(part: _Part) -> object:

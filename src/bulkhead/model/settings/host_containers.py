@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Annotated
 
 from bulkhead.model.settings.check import SettingsError
-from bulkhead.model.settings.values import SECRET, Base64, Identifier, ImageName, SingleLine, Table
+from bulkhead.model.settings.values import (
+    SECRET,
+    Base64,
+    Identifier,
+    ImageName,
+    SingleLine,
+    Table,
+    only,
+)
 
 
 class HostContainer(Table, frozen=True):
@@ -32,4 +40,4 @@ def check(containers: dict[str, HostContainer], *, complete: bool) -> None:
             )
 
 
-Model = dict[Identifier, HostContainer]
+Model = Annotated[dict[Identifier, HostContainer], only(Identifier)]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import field
 
 from bulkhead.model.settings.check import SettingsError
-from bulkhead.model.settings.values import ModuleName, SingleLine, SysctlKey, Table, rule
+from bulkhead.model.settings.values import ModuleName, SingleLine, SysctlKey, Table, only, rule
 
 PageCount = Annotated[
     str,
@@ -67,9 +67,9 @@ class Kernel(Table, frozen=True):
     lockdown: Literal["none", "integrity", "confidentiality"] | None = None
     """How far the kernel defends itself against root. Takes effect at once when it becomes stricter;
     to loosen it needs a reboot."""
-    modules: dict[ModuleName, Module] | None = None
+    modules: Annotated[dict[ModuleName, Module], only(ModuleName)] | None = None
     """By module name."""
-    sysctl: dict[SysctlKey, SingleLine] | None = None
+    sysctl: Annotated[dict[SysctlKey, SingleLine], only(SysctlKey)] | None = None
     """Kernel parameters: name and value, both text. The image's own hardening can be overridden."""
     hugepages: HugePages | None = None
 

@@ -97,7 +97,7 @@ class CredentialProvider(Table, frozen=True):
     image_patterns: tuple[SingleLine, ...] | None = None
     """Images that it is asked about."""
     cache_duration: Duration | None = None
-    environment: Annotated[dict[Environment, SingleLine], SECRET] | None = None
+    environment: Annotated[dict[Environment, SingleLine], SECRET, only(Environment)] | None = None
 
 
 class MemoryReservation(Table, frozen=True):
@@ -141,9 +141,11 @@ class Kubernetes(Table, frozen=True):
     """Ask the cluster for that certificate."""
 
     # Who the node is
-    node_labels: dict[LabelKey, LabelValue] | None = None
+    node_labels: Annotated[dict[LabelKey, LabelValue], only(LabelKey)] | None = None
     """Labels that the node registers with."""
-    node_taints: dict[LabelKey, Annotated[tuple[TaintValue, ...], MANY]] | None = None
+    node_taints: (
+        Annotated[dict[LabelKey, Annotated[tuple[TaintValue, ...], MANY]], only(LabelKey)] | None
+    ) = None
     """Taints that it registers with: for each key one or more of `value:Effect`."""
     node_ip: IpAddress | None = None
     hostname_override: Hostname | None = None
@@ -161,7 +163,7 @@ class Kubernetes(Table, frozen=True):
     """Processes of one pod; -1 is without a limit."""
     ids_per_pod: Annotated[int, whole(65536, 65536 * 65535)] | None = None
     """User IDs of a pod in a user namespace; a multiple of 65536."""
-    static_pods: dict[Identifier, StaticPod] | None = None
+    static_pods: Annotated[dict[Identifier, StaticPod], only(Identifier)] | None = None
     """By a name of your own."""
     static_pods_enabled: bool | None = None
     pod_infra_container_image: SingleLine | None = None
@@ -189,7 +191,9 @@ class Kubernetes(Table, frozen=True):
     """For everything else of the system."""
     reserved_cpus: CpuSet | None = None
     memory_manager_policy: Literal["None", "Static"] | None = None
-    memory_manager_reserved_memory: dict[Identifier, MemoryReservation] | None = None
+    memory_manager_reserved_memory: (
+        Annotated[dict[Identifier, MemoryReservation], only(Identifier)] | None
+    ) = None
     """By the number of the NUMA node."""
     memory_swap_behavior: Literal["NoSwap", "LimitedSwap", "UnlimitedSwap"] | None = None
     memory_reservation_policy: Literal["None", "TieredReservation"] | None = None
@@ -234,7 +238,9 @@ class Kubernetes(Table, frozen=True):
     """Use of the disk below which they never are."""
     image_minimum_gc_age: Duration | None = None
     image_maximum_gc_age: Duration | None = None
-    credential_providers: dict[Identifier, CredentialProvider] | None = None
+    credential_providers: (
+        Annotated[dict[Identifier, CredentialProvider], only(Identifier)] | None
+    ) = None
     """By the name of the program."""
 
     # Shutting down, and the rest

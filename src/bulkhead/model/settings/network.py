@@ -20,6 +20,7 @@ from bulkhead.model.settings.values import (
     SingleLine,
     Table,
     Url,
+    only,
     whole,
 )
 
@@ -101,7 +102,7 @@ class Network(Table, frozen=True):
     """For everything that fetches something: containerd, updates, metrics."""
     no_proxy: tuple[SingleLine, ...] | None = None
     """Hosts, domains and networks that are reached without the proxy."""
-    interfaces: dict[InterfaceName, Interface] | None = None
+    interfaces: Annotated[dict[InterfaceName, Interface], only(InterfaceName)] | None = None
     """By name, as in `eth0`."""
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from bulkhead.model.settings.values import Certificates, Identifier, Table
+from typing import Annotated
+
+from bulkhead.model.settings.values import Certificates, Identifier, Table, only
 
 
 class Bundle(Table, frozen=True):
@@ -14,4 +16,4 @@ class Bundle(Table, frozen=True):
     """Whether the node and containerd trust it. False if missing."""
 
 
-Model = dict[Identifier, Bundle]
+Model = Annotated[dict[Identifier, Bundle], only(Identifier)]

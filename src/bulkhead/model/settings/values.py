@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Annotated, get_args
+from typing import Annotated, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
@@ -55,8 +55,17 @@ def whole(low: int, high: int) -> Meta:
 
 
 def only(names: object) -> Meta:
-    """Say in the JSON Schema which names a table has; msgspec forgets those of a Literal."""
-    return Meta(extra_json_schema={"propertyNames": {"enum": sorted(get_args(names))}})
+    """Say in the JSON Schema which names a table has.
+
+    msgspec forgets those of a Literal, and before 0.20 those with a rule of ours.
+    """
+    if get_origin(names) is not Annotated:
+        return Meta(extra_json_schema={"propertyNames": {"enum": sorted(get_args(names))}})
+    said: dict[str, object] = {}
+    for meta in get_args(names)[1:]:
+        said |= {"pattern": meta.pattern} if meta.pattern is not None else {}
+        said |= {"maxLength": meta.max_length} if meta.max_length is not None else {}
+    return Meta(extra_json_schema={"propertyNames": said})
 
 
 SECRET = Meta(extra={"secret": True}, extra_json_schema={"writeOnly": True})

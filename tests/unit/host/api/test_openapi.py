@@ -64,10 +64,23 @@ def document(api: Api) -> Document:
     return cast(Document, json.loads(PAGE.read_text()))
 
 
+def in_order(value: object) -> object:
+    """Return a document with the choices of every `anyOf` sorted: msgspec's versions differ there."""
+    if isinstance(value, list):
+        return [in_order(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    sorted_value = {key: in_order(each) for key, each in value.items()}
+    if isinstance(choices := sorted_value.get("anyOf"), list):
+        sorted_value["anyOf"] = sorted(choices, key=json.dumps)
+    return sorted_value
+
+
 def test_the_committed_document_is_that_of_the_source(api: Api, document: Document) -> None:
     """What people read is what the table of endpoints says, and what a node serves."""
-    assert document == json.loads(json.dumps(openapi.document(app.endpoints(api.node))))
-    assert api.call("GET /bulkhead/v1/openapi.json").json() == document
+    made = json.loads(json.dumps(openapi.document(app.endpoints(api.node))))
+    assert in_order(document) == in_order(made)
+    assert api.call("GET /bulkhead/v1/openapi.json").json() == made
 
 
 def test_the_document_is_valid(document: Document) -> None:
