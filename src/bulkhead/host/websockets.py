@@ -2,19 +2,26 @@
 
 uvicorn leaves these out for wsproto: it has no pings in the versions before
 0.35, a message may have any length there, and an application that waits for
-something else than a message does not hear that its client has gone.
+something else than a message does not hear that its client has gone. Those
+versions also hang up with their last word, which a client that is still
+sending may then never read, and let who sends to a client that does not read
+wait for ever once that has gone.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator
+from typing import Any
 
 import wsproto.events
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from wsproto import ConnectionType, WSConnection
 from wsproto.connection import ConnectionState
+from wsproto.events import CloseConnection
+from wsproto.utilities import LocalProtocolError
 
 LIMIT = 4 * 1024 * 1024
 """Longest message, in bytes or characters."""
@@ -22,6 +29,9 @@ PING_S = 2.0
 """How often a client is pinged. Without, one that closed while we do not read would stay unnoticed."""
 SILENCE_S = 10.0
 """`Strict` gives a client up that was silent for so long."""
+
+FAREWELL_S = 10.0
+"""How long a client may take to answer a close."""
 
 _SIZE, _POLICY = 1009, 1008  # RFC 6455, 7.4.1
 
@@ -48,8 +58,13 @@ class _Limited(WSConnection):
 
 
 class Protocol(WSProtocol):
-    """A WebSocket that pings its client; `wait_until_gone` ends when the connection does."""
+    """A WebSocket that pings its client; `wait_until_gone` ends when the connection does.
 
+    It closes as RFC 6455, 7.1.1 wants: what the client still sends is taken and
+    dropped until the client closes too.
+    """
+
+    close_timer: asyncio.TimerHandle | None = None  # newer uvicorn's name for it
     _tick: asyncio.TimerHandle | None = None
     _heard = 0.0
 
@@ -67,20 +82,58 @@ class Protocol(WSProtocol):
         """Stop the clock."""
         if self._tick is not None:
             self._tick.cancel()
+        if self.close_timer is not None:
+            self.close_timer.cancel()
         self._gone.set()
+        self.writable.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Note that the client lives."""
         self._heard = self.loop.time()
-        super().data_received(data)
+        try:
+            super().data_received(data)
+        except LocalProtocolError:  # something that is none, or comes after the client's own close
+            self._hang_up()
 
     def handle_events(self) -> None:
         """Handle what has come; end a connection whose message is too long."""
         try:
-            super().handle_events()
+            if not self.close_sent:
+                super().handle_events()
+            elif any(isinstance(event, CloseConnection) for event in self.conn.events()):
+                self.transport.close()
         except TooLong:
-            self.end(_SIZE, f"a message is longer than {LIMIT} bytes")
+            if self.close_sent:
+                self._hang_up()
+            else:
+                self.end(_SIZE, f"a message is longer than {LIMIT} bytes")
+
+    async def send(self, message: Any) -> None:
+        """Send something, or say farewell.
+
+        Raises:
+            ClientDisconnected: there is nobody any more.
+        """
+        await self.writable.wait()
+        # The loop, which tells of a lost connection, may not have its turn before this is called again.
+        if self._gone.is_set() or (self.handshake_complete and self.transport.is_closing()):
+            raise ClientDisconnected
+        if message["type"] != "websocket.close" or not self.handshake_complete or self.close_sent:
+            await super().send(message)
+            return
+        self._close(message.get("code", 1000), message.get("reason") or "")
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(FAREWELL_S, self._hang_up)
+
+    def shutdown(self) -> None:
+        """End with the server."""
+        if self.close_sent:
+            self._hang_up()
+        else:
+            super().shutdown()
 
     def is_dead(self) -> bool:
         """Tell whether the client was silent for too long: here, never."""
@@ -98,13 +151,18 @@ class Protocol(WSProtocol):
 
     def end(self, code: int, reason: str) -> None:
         """Close; the application hears of it as if the client had."""
-        if self.close_sent or self.transport.is_closing():
-            return
+        if not self.close_sent and not self.transport.is_closing():
+            self._close(code, reason)
+            self._hang_up()
+
+    def _close(self, code: int, reason: str) -> None:
         self.close_sent = True
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
-        if self.conn.state is ConnectionState.OPEN:
-            close = wsproto.events.CloseConnection(code=code, reason=reason)
+        if self.conn.state is ConnectionState.OPEN and not self.transport.is_closing():
+            close = CloseConnection(code=code, reason=reason)
             self.transport.write(self.conn.send(close))
+
+    def _hang_up(self) -> None:
         # What such a client has not read would keep the connection for ever.
         if self.transport.get_write_buffer_size() > 0:
             self.transport.abort()

@@ -21,6 +21,7 @@ from bulkhead.host.metrics import health, message, sending
 from bulkhead.host.metrics.message import Event
 from bulkhead.host.metrics.places import Places
 from bulkhead.lib import atomicfile
+from bulkhead.lib.decoding import decode_json
 from bulkhead.model.errors import BulkheadError, HostError, RemoteError, UserError
 from bulkhead.model.metrics import Metrics
 
@@ -41,9 +42,9 @@ def run(
         HostError: the machine's files cannot be read or written.
     """
     try:
-        metrics = msgspec.json.decode(places.metrics.read_bytes(), type=Metrics)
+        metrics = decode_json(places.metrics.read_bytes(), Metrics)
         release = message.os_release(places.os_release.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, UnicodeError, msgspec.DecodeError) as error:
         raise HostError(f"cannot read what to send: {error}") from error
     booted = places.state / "boot-success"
     event: Event = "health_ping" if booted.exists() else "boot_success"

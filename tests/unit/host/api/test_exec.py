@@ -222,6 +222,19 @@ def test_a_client_that_keeps_to_the_window_gets_everything_through(there: Node) 
     assert last == (protocol.NORMAL, "0")
 
 
+def test_a_process_that_ends_while_its_input_comes_is_told(there: Node) -> None:
+    """What it did not take is nobody's error: the client gets the exit code, each time."""
+    ends = []
+    for _ in range(8):
+        with there.connect() as link:
+            link.text(initialize("sh", "-c", "exit 3"))
+            for _ in range(28):
+                link.binary(b"x" * 64 * 1024)
+            ends.append(end(link))
+
+    assert ends == [(protocol.NORMAL, "3")] * 8
+
+
 @pytest.mark.parametrize("complete", [False, True])
 def test_a_client_that_vanishes_takes_its_process_along(there: Node, *, complete: bool) -> None:
     """No farewell is needed: the connection is the process's life."""

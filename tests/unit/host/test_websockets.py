@@ -1,0 +1,138 @@
+"""How a WebSocket ends: with its client, whatever that still sends or does not read."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket as Served
+from starlette.websockets import WebSocketDisconnect
+
+from bulkhead.host import websockets
+from tests.support.exec_service import served
+from tests.support.websocket import CLOSE, WebSocket, closed
+
+PIECE = b"x" * 64 * 1024
+
+
+async def leave(socket: Served) -> None:
+    """Close at the first message."""
+    await socket.accept()
+    await socket.receive()
+    await socket.close(4000, "that was all")
+
+
+class Flood:
+    """Sends without end; `ended` when it does not any more."""
+
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+
+    async def serve(self, socket: Served) -> None:
+        """Serve one client."""
+        await socket.accept()
+        try:
+            while True:
+                await socket.send_bytes(PIECE)
+        except WebSocketDisconnect:
+            self.ended.set()
+
+
+@pytest.mark.parametrize("read", [0, 64])
+def test_who_sends_to_a_client_that_has_gone_is_told(tmp_path: Path, read: int) -> None:
+    """It may be waiting for that client to read."""
+    flood = Flood()
+    with served(Starlette(routes=[WebSocketRoute("/", flood.serve)]), tmp_path / "s"):
+        with WebSocket(tmp_path / "s", "/") as client:
+            for _ in range(read):
+                client.receive()
+
+        assert flood.ended.wait(5)
+
+
+@pytest.fixture
+def link(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[WebSocket]:
+    """Yield a client of a server that closes at the first message; nothing may be an error there."""
+    app = Starlette(routes=[WebSocketRoute("/", leave)])
+    with served(app, tmp_path / "s"), WebSocket(tmp_path / "s", "/") as client:
+        yield client
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+def farewell(link: WebSocket) -> tuple[int, str]:
+    """Send a message; return what the server closes with."""
+    link.text("leave")
+    opcode, payload = link.receive()
+    assert opcode == CLOSE
+    return closed(payload)
+
+
+def has_hung_up(link: WebSocket, *, within_s: float) -> bool:
+    """Tell whether the server ends the connection in time."""
+    link.link.settimeout(within_s)
+    try:
+        link.frame()
+    except (EOFError, ConnectionError):
+        return True
+    except TimeoutError:
+        return False
+    raise AssertionError("it says something more")
+
+
+def test_a_client_that_goes_on_sending_reads_the_farewell(link: WebSocket) -> None:
+    """What it sends is dropped; were the connection ended, the farewell could be lost with it."""
+    for _ in range(64):
+        link.binary(PIECE)
+
+    assert farewell(link) == (4000, "that was all")
+    link.binary(PIECE)
+    assert not has_hung_up(link, within_s=0.1)
+
+
+def test_the_connection_ends_when_the_client_closes_too(link: WebSocket) -> None:
+    """At once: a client may wait for it (RFC 6455, 7.1.1)."""
+    farewell(link)
+    link.binary(PIECE)
+    link.send(CLOSE, b"\x0f\xa0")
+
+    assert has_hung_up(link, within_s=5)
+
+
+def test_a_client_that_never_closes_is_left(
+    link: WebSocket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that nobody ends would be kept for ever."""
+    monkeypatch.setattr(websockets, "FAREWELL_S", 0.1)
+    begun = time.monotonic()
+
+    assert farewell(link) == (4000, "that was all")
+    assert has_hung_up(link, within_s=5)
+    assert time.monotonic() - begun < 4
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"\xff" * 64, id="garbage"),
+        pytest.param(WebSocket.header(CLOSE, 0) + b"\0" * 4 + b"\xff" * 64, id="after its close"),
+        pytest.param(WebSocket.header(2, websockets.LIMIT + 1) + b"\0" * 4, id="too long"),
+    ],
+)
+def test_what_no_client_may_send_ends_the_connection(link: WebSocket, data: bytes) -> None:
+    """There is nobody left to tell."""
+    farewell(link)
+    link.link.sendall(data)
+    if len(data) < 64:
+        for _ in range(websockets.LIMIT // len(PIECE) + 1):
+            try:
+                link.link.sendall(PIECE)
+            except ConnectionError:
+                break
+
+    assert has_hung_up(link, within_s=5)
