@@ -29,11 +29,10 @@ PING_S = 2.0
 """How often a client is pinged. Without, one that closed while we do not read would stay unnoticed."""
 SILENCE_S = 10.0
 """`Strict` gives a client up that was silent for so long."""
-
 FAREWELL_S = 10.0
 """How long a client may take to answer a close."""
 
-_SIZE, _POLICY = 1009, 1008  # RFC 6455, 7.4.1
+_SIZE, _POLICY, _RESTART = 1009, 1008, 1012  # RFC 6455, 7.4.1 and its registry
 
 
 class TooLong(Exception):
@@ -130,7 +129,8 @@ class Protocol(WSProtocol):
 
     def shutdown(self) -> None:
         """End with the server."""
-        if self.close_sent:
+        if self.handshake_complete:
+            self.end(_RESTART, "the service ends")
             self._hang_up()
         else:
             super().shutdown()

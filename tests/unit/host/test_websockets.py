@@ -24,8 +24,8 @@ PIECE = b"x" * 64 * 1024
 async def leave(socket: Served) -> None:
     """Close at the first message."""
     await socket.accept()
-    await socket.receive()
-    await socket.close(4000, "that was all")
+    if (await socket.receive())["type"] == "websocket.receive":
+        await socket.close(4000, "that was all")
 
 
 class Flood:
@@ -102,6 +102,27 @@ def test_the_connection_ends_when_the_client_closes_too(link: WebSocket) -> None
     link.send(CLOSE, b"\x0f\xa0")
 
     assert has_hung_up(link, within_s=5)
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_a_service_that_ends_tells_its_clients(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, *, left: bool
+) -> None:
+    """It does not wait for those that it has said farewell to."""
+    app = Starlette(routes=[WebSocketRoute("/", leave)])
+    with served(app, tmp_path / "s"):
+        client = WebSocket(tmp_path / "s", "/")
+        told = farewell(client) if left else None
+        begun = time.monotonic()
+    with client:
+        if told is None:
+            opcode, payload = client.receive()
+            assert opcode == CLOSE
+            told = closed(payload)
+        assert told == ((4000, "that was all") if left else (1012, "the service ends"))
+        assert has_hung_up(client, within_s=5)
+    assert time.monotonic() - begun < 4
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 def test_a_client_that_never_closes_is_left(
