@@ -7,6 +7,7 @@ variants share are `image/variants/shared/NAME.toml`.
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 import msgspec
@@ -133,9 +134,12 @@ def _find(name: str, *, beside: Path | None) -> Path:
     if "/" in name or name.startswith("."):
         path = Path(name) if beside is None else beside / name
         try:
-            path = path / "variant.toml" if path.is_dir() else path
-            if path.is_file():
+            if stat.S_ISDIR(path.stat().st_mode):
+                path = path / "variant.toml"
+            if stat.S_ISREG(path.stat().st_mode):
                 return path.resolve()
+        except (FileNotFoundError, NotADirectoryError):
+            pass
         except OSError as error:
             raise UserError(f"cannot be read: {error.strerror}", where=str(path)) from error
         raise UserError(

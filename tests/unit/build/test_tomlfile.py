@@ -33,7 +33,7 @@ def read_image(folder: Path, text: str) -> object:
         ("a = " + "[" * 3000, ".toml: is nested too deeply"),
         ("a = " + "{a = " * 3000, ".toml: is nested too deeply"),
         ("a = " + "[" * 100 + "]" * 100, ".toml:1: is nested too deeply"),
-        ("a" + ".a" * 3000 + " = 1", ".toml:1: is nested too deeply"),
+        ("a" + ".a" * 3000 + " = 1", "is nested too deeply"),  # found by us, or by Python itself
         (f'a = [["./{NUL}"]]', r".toml:1: 'a' has a character NUL in it: './a\x00b'"),
         (f'a = 1\n["{NUL}"]', r".toml: 'a\x00b' has a character NUL in it: 'a\x00b'"),
         ("a = 1", ".toml:1: unknown key 'a'"),

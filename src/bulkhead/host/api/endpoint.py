@@ -152,7 +152,7 @@ def _query(given: Mapping[str, str], kind: type[Q]) -> Q:
 def _body(raw: bytes, kind: type[B]) -> B:
     if kind is type(None):
         return None
-    if not raw and issubclass(kind, msgspec.Struct):
+    if not raw and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         raw = b"{}"  # clients leave out a body in which everything is optional
     try:
         found = decode_json(raw, kind)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from inspect import cleandoc
 
 import msgspec
 
@@ -51,8 +52,14 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, object]:
             f"GET {PREFIX}/schema has it.",
         },
         "paths": paths,
-        "components": {"schemas": components},
+        "components": {"schemas": {name: _dedented(part) for name, part in components.items()}},
     }
+
+
+def _dedented(part: dict[str, object]) -> dict[str, object]:
+    """Take away the indentation of the source, which Pythons before 3.13 leave in docstrings."""
+    words = part.get("description")
+    return {**part, "description": cleandoc(words)} if isinstance(words, str) else part
 
 
 def _anything(kind: type) -> dict[str, object]:
