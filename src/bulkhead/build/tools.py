@@ -152,7 +152,7 @@ def tools(name: str, *, cache: Path, progress: Progress, locked: bool = False) -
     nothing half-made.
 
     Args:
-        name: "image", "vm", "qcow2", "compile", "registry" or "bench".
+        name: as below `image/tools`: "image", "vm", "registry" …
         cache: the cache directory.
         progress: where to show downloads.
         locked: fail rather than use other versions when locked ones are no longer to be had.

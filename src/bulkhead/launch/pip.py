@@ -1,9 +1,10 @@
 """Finds a pip: on this machine if there is one in any form, else in Debian's archive.
 
 In this order: the interpreter's own pip; the wheel that `ensurepip` carries;
-the wheel that Debian's packages put below `/usr/share/python-wheels`; the
-package `python3-pip-whl`, pinned by path and SHA-256 in `requirements/pip.toml`
-and fetched from Debian's archive. A wheel is run as it is, never installed.
+the wheel that Debian's packages put below `/usr/share/python-wheels`, if it is
+not too old for this Python; the package `python3-pip-whl`, pinned by path and
+SHA-256 in `requirements/pip.toml` and fetched from Debian's archive. A wheel is
+run as it is, never installed.
 Where packages come from is pip's own business: its index and configuration
 are the machine's.
 """
@@ -24,6 +25,9 @@ from bulkhead.launch import debian
 
 OLDEST = (22, 3)
 """The first pip with `--python`."""
+NEW_PYTHON, NEW_PIP = (3, 12), (23, 2)
+"""From this Python on, pips before this one fail (pkgutil.ImpImporter is gone)."""
+WHEELS = Path("/usr/share/python-wheels")
 PINS = Path(__file__).resolve().parents[3] / "requirements" / "pip.toml"
 CERTIFI = "pip/_vendor/certifi"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -61,7 +65,7 @@ def _has_pip() -> bool:
         version = importlib.metadata.version("pip")
     except importlib.metadata.PackageNotFoundError:
         return False
-    return tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) >= OLDEST
+    return _numbers(version) >= (NEW_PIP if sys.version_info >= NEW_PYTHON else OLDEST)
 
 
 def _bundled() -> Path | None:
@@ -72,15 +76,23 @@ def _bundled() -> Path | None:
 
 
 def _packaged() -> Path | None:
-    return _newest(Path("/usr/share/python-wheels"))
+    """Return Debian's wheel, unless it is for the system's own Python and this one is newer."""
+    wheel = _newest(WHEELS)
+    if wheel is not None and sys.version_info >= NEW_PYTHON and _version(wheel) < NEW_PIP:
+        return None
+    return wheel
 
 
 def _newest(folder: Path) -> Path | None:
-    def version(wheel: Path) -> tuple[int, ...]:
-        parts = wheel.name.split("-")[1].split(".")
-        return tuple(int(part) for part in parts if part.isdigit())
+    return max(folder.glob("pip-*-py3-none-any.whl"), key=_version, default=None)
 
-    return max(folder.glob("pip-*-py3-none-any.whl"), key=version, default=None)
+
+def _version(wheel: Path) -> tuple[int, ...]:
+    return _numbers(wheel.name.split("-")[1])
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
 
 
 def _from_wheel(

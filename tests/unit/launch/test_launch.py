@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import signal
+import sys
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkhead.launch import debian, environment, main, termination
+from bulkhead.launch import debian, environment, main, pip, termination
 from bulkhead.lib import dirs, mirrors
 from bulkhead.model.errors import RemoteError, Untrusted
 
@@ -114,6 +115,28 @@ def test_a_pinned_package_without_the_file_is_refused(
 
         with pytest.raises(Untrusted, match=r"pip\.deb: the package has no file below 'usr/pip-'"):
             debian.fetch(pins, "pip", "usr/pip-", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("python", "version", "used"),
+    [
+        ((3, 11, 2), "23.0.1", True),
+        ((3, 12, 0), "23.0.1", False),
+        ((3, 13, 5), "25.1.1+dfsg", True),
+    ],
+)
+def test_a_packaged_pip_that_is_too_old_for_this_python_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, python: tuple[int, ...], version: str, *,
+    used: bool,
+) -> None:  # fmt: skip
+    """Debian's fits Debian's Python; somebody may use a newer one of their own."""
+    (tmp_path / "pip-9.0-py3-none-any.whl").touch()
+    wheel = tmp_path / f"pip-{version}-py3-none-any.whl"
+    wheel.touch()
+    monkeypatch.setattr(pip, "WHEELS", tmp_path)
+    monkeypatch.setattr(sys, "version_info", python)
+
+    assert pip._packaged() == (wheel if used else None)
 
 
 def test_environments_are_named_by_all_that_decides_their_content(
