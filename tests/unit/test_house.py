@@ -158,20 +158,29 @@ def test_requirements_pin_what_the_project_asks_for(name: str, extras: tuple[str
     assert "://" not in text
 
 
-def test_the_tests_run_on_the_libraries_of_the_image() -> None:
-    """What runs on a node runs on Debian's versions: `requirements/image.txt` has those of the lock."""
-    wanted = dict(
-        re.findall(r"^([a-z0-9-]+)==([^\s;]+)", (ROOT / "requirements/image.txt").read_text(), re.M)
-    )
-    locks = "".join(path.read_text() for path in sorted(ROOT.glob("*/**/variants/*/variant.lock")))
-    locked = dict(re.findall(r'"name": "python3-([a-z0-9-]+)", "version": "([^"~+-]+)', locks))
-    pinned = re.findall(
-        r"^([a-z0-9-]+)==([^\s;]+)(?!\S| ; python_full_version >)",
-        (ROOT / "requirements/dev.txt").read_text(), re.M,
-    )  # fmt: skip
+NOT_THE_IMAGES = {
+    "click": "a workstation's; Debian's version is 8.1.8 by another name",
+    "grpclib": "the registry has no 0.4.8 candidate 2, which Debian has",
+    "hpack": "h2 4.2.0 asks for a newer one than Debian gives it",
+    "hyperframe": "h2 4.2.0 asks for a newer one than Debian gives it",
+}
+"""Libraries of a node whose tests run on another version: why."""
 
-    assert wanted.items() <= locked.items()
-    assert wanted.items() <= dict(pinned).items()
+
+def test_the_tests_run_on_the_libraries_of_the_image() -> None:
+    """What runs on a node runs on Debian's versions: `requirements/image.txt` has those of the locks."""
+    text = (ROOT / "requirements/dev.txt").read_text()
+    pinned = dict(
+        re.findall(r"^([a-z0-9-]+)==([^\s;]+)(?!\S| ; python_full_version >)", text, re.M)
+    )
+    for path in sorted((ROOT / "image/variants").glob("*/variant.lock")):
+        found = re.findall(
+            r'"name": "python3-([a-z0-9-]+)", "version": "([^"-]+)', path.read_text()
+        )
+        locked = {name: version for name, version in found if name in pinned}
+
+        assert {n for n in locked if pinned[n] != locked[n]} == NOT_THE_IMAGES.keys(), path
+        assert len(locked) > 10
 
 
 IMPORT_WITH_BASE_ONLY = """

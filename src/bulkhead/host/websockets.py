@@ -11,8 +11,8 @@ wait for ever once that has gone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Coroutine, Generator
+from typing import Any, TypeVar
 
 import wsproto.events
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -21,7 +21,8 @@ from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from wsproto import ConnectionType, WSConnection
 from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection
-from wsproto.utilities import LocalProtocolError
+
+T = TypeVar("T")
 
 LIMIT = 4 * 1024 * 1024
 """Longest message, in bytes or characters."""
@@ -30,7 +31,7 @@ PING_S = 2.0
 SILENCE_S = 10.0
 """`Strict` gives a client up that was silent for so long."""
 FAREWELL_S = 10.0
-"""How long a client may take to answer a close."""
+"""How long a connection is kept after a close, once the client has all that was written or is silent."""
 
 _SIZE, _POLICY, _RESTART = 1009, 1008, 1012  # RFC 6455, 7.4.1 and its registry
 
@@ -59,13 +60,13 @@ class _Limited(WSConnection):
 class Protocol(WSProtocol):
     """A WebSocket that pings its client; `wait_until_gone` ends when the connection does.
 
-    It closes as RFC 6455, 7.1.1 wants: what the client still sends is taken and
-    dropped until the client closes too.
+    After `websocket.close` it waits for the client, as RFC 6455, 7.1.1 wants:
+    what that still sends is taken and dropped until it closes too.
     """
 
-    close_timer: asyncio.TimerHandle | None = None  # newer uvicorn's name for it
     _tick: asyncio.TimerHandle | None = None
     _heard = 0.0
+    _waits_since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Start the clock."""
@@ -74,15 +75,13 @@ class Protocol(WSProtocol):
         self.ping_interval = None  # newer uvicorn's own pings, with other rules
         self._gone = asyncio.Event()
         self.app_state = {**self.app_state, "gone": self._gone}
-        self._heard = self.loop.time()
-        self._tick = self.loop.call_later(PING_S, self._ping)
+        self._heard = self._waits_since = self.loop.time()
+        self._tick = self.loop.call_later(PING_S, self._beat)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock."""
         if self._tick is not None:
             self._tick.cancel()
-        if self.close_timer is not None:
-            self.close_timer.cancel()
         self._gone.set()
         self.writable.set()
         super().connection_lost(exc)
@@ -90,10 +89,7 @@ class Protocol(WSProtocol):
     def data_received(self, data: bytes) -> None:
         """Note that the client lives."""
         self._heard = self.loop.time()
-        try:
-            super().data_received(data)
-        except LocalProtocolError:  # something that is none, or comes after the client's own close
-            self._hang_up()
+        super().data_received(data)
 
     def handle_events(self) -> None:
         """Handle what has come; end a connection whose message is too long."""
@@ -114,18 +110,28 @@ class Protocol(WSProtocol):
         Raises:
             ClientDisconnected: there is nobody any more.
         """
-        await self.writable.wait()
+        # A farewell does not wait for the client to read: it may be waiting for us to.
+        farewell = message["type"] == "websocket.close" and self.handshake_complete
+        if not farewell:
+            await self.writable.wait()
         # The loop, which tells of a lost connection, may not have its turn before this is called again.
         if self._gone.is_set() or (self.handshake_complete and self.transport.is_closing()):
             raise ClientDisconnected
-        if message["type"] != "websocket.close" or not self.handshake_complete or self.close_sent:
+        if not farewell or self.close_sent:
             await super().send(message)
             return
         self._close(message.get("code", 1000), message.get("reason") or "")
+        self.close_timer = (
+            self._tick
+        )  # newer uvicorn's, which else closes when the application returns
         if self.read_paused:
             self.read_paused = False
             self.transport.resume_reading()
-        self.close_timer = self.loop.call_later(FAREWELL_S, self._hang_up)
+
+    def handle_ping(self, event: wsproto.events.Ping) -> None:
+        """Answer, unless the client does not read: answers would be kept without end."""
+        if self.writable.is_set():
+            super().handle_ping(event)
 
     def shutdown(self) -> None:
         """End with the server."""
@@ -139,15 +145,32 @@ class Protocol(WSProtocol):
         """Tell whether the client was silent for too long: here, never."""
         return False
 
-    def _ping(self) -> None:
-        if self.read_paused:  # it may well have said something
+    def _beat(self) -> None:
+        """Look after the client, every `PING_S` until the connection is lost."""
+        self._tick = self.loop.call_later(PING_S, self._beat)
+        ends = self.close_sent or self.transport.is_closing()
+        if not ends:
+            self._waits_since = self.loop.time()
+        if self.read_paused and not ends:  # it may well have said something
             self._heard = self.loop.time()
-        if self.is_dead():
+        if ends:
+            self._leave_in_time()
+        elif self.is_dead():
             self.end(_POLICY, f"no answer within {SILENCE_S:g} s")
-            return
-        if self.conn.state is ConnectionState.OPEN and not self.transport.is_closing():
+        elif self.conn.state is ConnectionState.OPEN:
             self.transport.write(self.conn.send(wsproto.events.Ping()))
-        self._tick = self.loop.call_later(PING_S, self._ping)
+
+    def _leave_in_time(self) -> None:
+        """Hang up when nobody answers a close, or takes what a client that has left did not read."""
+        now = self.loop.time()
+        if not self.transport.is_closing():
+            if self.is_dead():
+                self._hang_up()
+            if self.transport.get_write_buffer_size() > 0:
+                self._waits_since = now
+            self._waits_since = max(self._waits_since, self._heard)
+        if now - self._waits_since > FAREWELL_S:
+            self._hang_up()
 
     def end(self, code: int, reason: str) -> None:
         """Close; the application hears of it as if the client had."""
@@ -178,10 +201,23 @@ class Strict(Protocol):
         return self.loop.time() - self._heard > SILENCE_S
 
 
-def is_gone(socket: WebSocket) -> bool:
-    """Tell whether the connection has ended."""
-    gone: asyncio.Event = socket.scope["state"]["gone"]
-    return gone.is_set()
+async def unless_gone(socket: WebSocket, work: Coroutine[Any, Any, T]) -> T:
+    """Return what some work comes to; it is cancelled when the connection ends before.
+
+    Raises:
+        WebSocketDisconnect: then.
+    """
+    task = asyncio.create_task(work)
+    gone = asyncio.create_task(wait_until_gone(socket))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise WebSocketDisconnect(1006)
+        return task.result()
+    finally:
+        for each in (task, gone):
+            each.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
 
 
 async def wait_until_gone(socket: WebSocket) -> None:

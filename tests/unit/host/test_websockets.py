@@ -1,9 +1,8 @@
-"""How a WebSocket ends: with its client, whatever that still sends or does not read."""
+"""How a WebSocket ends: with its client, whatever that still sends."""
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,6 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket as Served
-from starlette.websockets import WebSocketDisconnect
 
 from bulkhead.host import websockets
 from tests.support.exec_service import served
@@ -28,37 +26,12 @@ async def leave(socket: Served) -> None:
         await socket.close(4000, "that was all")
 
 
-class Flood:
-    """Sends without end; `ended` when it does not any more."""
-
-    def __init__(self) -> None:
-        self.ended = threading.Event()
-
-    async def serve(self, socket: Served) -> None:
-        """Serve one client."""
-        await socket.accept()
-        try:
-            while True:
-                await socket.send_bytes(PIECE)
-        except WebSocketDisconnect:
-            self.ended.set()
-
-
-@pytest.mark.parametrize("read", [0, 64])
-def test_who_sends_to_a_client_that_has_gone_is_told(tmp_path: Path, read: int) -> None:
-    """It may be waiting for that client to read."""
-    flood = Flood()
-    with served(Starlette(routes=[WebSocketRoute("/", flood.serve)]), tmp_path / "s"):
-        with WebSocket(tmp_path / "s", "/") as client:
-            for _ in range(read):
-                client.receive()
-
-        assert flood.ended.wait(5)
-
-
 @pytest.fixture
-def link(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[WebSocket]:
+def link(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[WebSocket]:
     """Yield a client of a server that closes at the first message; nothing may be an error there."""
+    monkeypatch.setattr(websockets, "PING_S", 0.05)
     app = Starlette(routes=[WebSocketRoute("/", leave)])
     with served(app, tmp_path / "s"), WebSocket(tmp_path / "s", "/") as client:
         yield client
@@ -106,9 +79,10 @@ def test_the_connection_ends_when_the_client_closes_too(link: WebSocket) -> None
 
 @pytest.mark.parametrize("left", [False, True])
 def test_a_service_that_ends_tells_its_clients(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, *, left: bool
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, *, left: bool
 ) -> None:
     """It does not wait for those that it has said farewell to."""
+    monkeypatch.setattr(websockets, "PING_S", 60)  # the client does not read before it is over
     app = Starlette(routes=[WebSocketRoute("/", leave)])
     with served(app, tmp_path / "s"):
         client = WebSocket(tmp_path / "s", "/")

@@ -21,7 +21,7 @@ import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from bulkhead.host.api.link import Link, connect
-from bulkhead.host.websockets import is_gone, wait_until_gone
+from bulkhead.host.websockets import unless_gone
 from bulkhead.model import exec as protocol
 from bulkhead.model.containers import ExecControl, ExecRequest, is_name
 from bulkhead.model.errors import BulkheadError, UserError
@@ -63,7 +63,8 @@ def endpoint(containers: Path = CONTAINERS) -> Callable[[WebSocket], Awaitable[N
     async def exec_(socket: WebSocket) -> None:
         await socket.accept()
         try:
-            code, reason = protocol.NORMAL, str(await _serve(socket, containers))
+            ended = await unless_gone(socket, _serve(socket, containers))
+            code, reason = protocol.NORMAL, str(ended)
         except Refused as refused:
             code, reason = refused.code, refused.reason
         except BulkheadError as error:
@@ -92,13 +93,10 @@ async def _serve(socket: WebSocket, containers: Path) -> int:
     await _tell(socket, messages_written=0)
     name, request = await _initialize(socket)
     async with connect(containers, f"/v1/containers/{quote(name, safe='')}/exec") as link:
-        # The service may have had to start; nobody wants the process any more.
-        if is_gone(socket):
-            raise WebSocketDisconnect(1006)
         await link.send(msgspec.json.encode(request).decode())
         session = _Session(socket, link)
         process = asyncio.create_task(session.from_process())
-        others = (session.from_client(), session.to_process(), wait_until_gone(socket))
+        others = (session.from_client(), session.to_process())
         everyone = [process, *(asyncio.create_task(part) for part in others)]
         try:
             while not process.done():

@@ -130,8 +130,9 @@ async def connect(where: Path, target: str) -> AsyncIterator[Link]:
     Raises:
         HostError: the service does not answer, or not with a WebSocket.
     """
+    deadline = asyncio.get_running_loop().time() + HANDSHAKE_S
     try:
-        async with asyncio.timeout(HANDSHAKE_S):
+        async with asyncio.timeout_at(deadline):
             reader, writer = await asyncio.open_unix_connection(str(where))
     except (OSError, TimeoutError) as error:
         raise HostError(
@@ -140,7 +141,7 @@ async def connect(where: Path, target: str) -> AsyncIterator[Link]:
     link = Link(reader, writer, where)
     try:
         try:
-            async with asyncio.timeout(HANDSHAKE_S):
+            async with asyncio.timeout_at(deadline):
                 await link.handshake(target)
         except TimeoutError as error:
             raise HostError(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Annotated, get_args, get_origin
+from typing import Annotated, Literal, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
@@ -59,12 +59,17 @@ def only(names: object) -> Meta:
 
     msgspec forgets those of a Literal, and before 0.20 those with a rule of ours.
     """
-    if get_origin(names) is not Annotated:
+    if get_origin(names) is Literal:
         return Meta(extra_json_schema={"propertyNames": {"enum": sorted(get_args(names))}})
     said: dict[str, object] = {}
     for meta in get_args(names)[1:]:
-        said |= {"pattern": meta.pattern} if meta.pattern is not None else {}
-        said |= {"maxLength": meta.max_length} if meta.max_length is not None else {}
+        rules = {
+            "pattern": meta.pattern,
+            "minLength": meta.min_length,
+            "maxLength": meta.max_length,
+        }
+        said |= {name: value for name, value in rules.items() if value is not None}
+        said |= meta.extra_json_schema or {}
     return Meta(extra_json_schema={"propertyNames": said})
 
 

@@ -354,7 +354,7 @@ def test_a_container_service_that_has_to_start_is_waited_for(
 ) -> None:
     """It may take longer than a client may be silent: the client is asked for signs of life."""
     monkeypatch.setattr(websockets, "PING_S", 0.05)
-    monkeypatch.setattr(websockets, "SILENCE_S", 0.3)
+    monkeypatch.setattr(websockets, "SILENCE_S", 1.0)
     with (
         listening(tmp_path / "containers") as listener,
         api(tmp_path / "api", tmp_path / "containers"),
@@ -362,7 +362,7 @@ def test_a_container_service_that_has_to_start_is_waited_for(
     ):
         client.text(initialize("true"))
         begun = time.monotonic()
-        while time.monotonic() - begun < 0.6:
+        while time.monotonic() - begun < 1.5:
             client.pong()
         with service(listener):
             last = end(client)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import tomllib
+from typing import Annotated, Literal
 
 import jsonschema_rs
 import pytest
 from hypothesis import given
+from msgspec import Meta
 
 from bulkhead.lib.dirs import repository_root
 from bulkhead.model.settings.groups import GENERAL, Groups, SettingsError
 from bulkhead.model.settings.keys import Settings
+from bulkhead.model.settings.values import only, rule
 from tests.support.settings import trees
 from tests.unit.model.settings.test_bottlerocket import EXAMPLES
 
@@ -61,6 +64,22 @@ def test_the_schema_finds_most_of_what_is_wrong(settings: Settings) -> None:
     assert problems(settings)
     with pytest.raises(SettingsError):
         ALL.check(settings)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (Literal["b", "a"], {"enum": ["a", "b"]}),
+        (
+            Annotated[str, Meta(pattern="^x", min_length=2), Meta(max_length=9)],
+            {"pattern": "^x", "minLength": 2, "maxLength": 9},
+        ),
+        (Annotated[str, rule("an address", schema={"format": "ip"})], {"format": "ip"}),
+    ],
+)
+def test_a_table_says_which_names_it_has(names: object, said: dict[str, object]) -> None:
+    """All that a name is held to, with any version of msgspec."""
+    assert only(names).extra_json_schema == {"propertyNames": said}
 
 
 def test_the_published_schema_is_one() -> None:
