@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -40,10 +41,15 @@ def interpreter(folder: Path) -> Path:
 @pytest.mark.timeout(600)
 def test_the_unit_tests_pass_on_the_python_of_the_image(tmp_path: Path) -> None:
     """With an environment that is made with it: it has neither pip nor ensurepip."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    env = {**kept, "BULKHEAD_CACHE": str(tmp_path / "cache")}
+    ours = ("PYTHON", "PYTEST_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     argv = [str(interpreter(tmp_path)), str(ROOT / "bulkhead"), "check", "unit"]
-    done = run(argv, env=env, check=False)
+    # A directory of its own: pytest takes everybody else's access to the usual one away, which the
+    # tests beside this one may need. With a short name, for there are sockets in it.
+    with tempfile.TemporaryDirectory(prefix="bulkhead-") as place:
+        cache = str(tmp_path / "cache")
+        env = {**kept, "BULKHEAD_CACHE": cache, "PYTEST_DEBUG_TEMPROOT": place}
+        done = run(argv, env=env, check=False)
     text = done.stdout.decode(errors="replace") + done.stderr.decode(errors="replace")
 
     assert done.returncode == 0, text[-8000:]
