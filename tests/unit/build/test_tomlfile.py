@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,10 @@ import pytest
 from bulkhead.build import oci, variants
 from bulkhead.model.errors import UserError
 
+DOTTED = (
+    ".toml:1: is nested too deeply" if sys.version_info < (3, 14) else ".toml: is nested too deeply"
+)
+"""What is said of a key of thousands of parts: newer Pythons refuse it themselves, without a line."""
 NUL = r"a\u0000b"
 
 
@@ -33,7 +38,7 @@ def read_image(folder: Path, text: str) -> object:
         ("a = " + "[" * 3000, ".toml: is nested too deeply"),
         ("a = " + "{a = " * 3000, ".toml: is nested too deeply"),
         ("a = " + "[" * 100 + "]" * 100, ".toml:1: is nested too deeply"),
-        ("a" + ".a" * 3000 + " = 1", "is nested too deeply"),  # found by us, or by Python itself
+        ("a" + ".a" * 3000 + " = 1", DOTTED),
         (f'a = [["./{NUL}"]]', r".toml:1: 'a' has a character NUL in it: './a\x00b'"),
         (f'a = 1\n["{NUL}"]', r".toml: 'a\x00b' has a character NUL in it: 'a\x00b'"),
         ("a = 1", ".toml:1: unknown key 'a'"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict, cast
@@ -65,7 +66,7 @@ def document(api: Api) -> Document:
 
 
 def in_order(value: object) -> object:
-    """Return a document with the choices of every `anyOf` sorted: msgspec's versions differ there."""
+    """Return a document with the choices of every `anyOf` sorted."""
     if isinstance(value, list):
         return [in_order(each) for each in value]
     if not isinstance(value, dict):
@@ -79,7 +80,10 @@ def in_order(value: object) -> object:
 def test_the_committed_document_is_that_of_the_source(api: Api, document: Document) -> None:
     """What people read is what the table of endpoints says, and what a node serves."""
     made = json.loads(json.dumps(openapi.document(app.endpoints(api.node))))
-    assert in_order(document) == in_order(made)
+    if sys.version_info < (3, 14):
+        assert document == made
+    else:  # with a newer msgspec than the image's, which has another order
+        assert in_order(document) == in_order(made)
     assert api.call("GET /bulkhead/v1/openapi.json").json() == made
 
 
