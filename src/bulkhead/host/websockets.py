@@ -148,14 +148,13 @@ class Protocol(WSProtocol):
     def _beat(self) -> None:
         """Look after the client, every `PING_S` until the connection is lost."""
         self._tick = self.loop.call_later(PING_S, self._beat)
-        ends = self.close_sent or self.transport.is_closing()
-        if not ends:
-            self._waits_since = self.loop.time()
-        if self.read_paused and not ends:  # it may well have said something
-            self._heard = self.loop.time()
-        if ends:
+        if self.close_sent or self.transport.is_closing():
             self._leave_in_time()
-        elif self.is_dead():
+            return
+        self._waits_since = self.loop.time()
+        if self.read_paused:  # it may well have said something
+            self._heard = self._waits_since
+        if self.is_dead():
             self.end(_POLICY, f"no answer within {SILENCE_S:g} s")
         elif self.conn.state is ConnectionState.OPEN:
             self.transport.write(self.conn.send(wsproto.events.Ping()))
