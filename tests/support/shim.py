@@ -15,8 +15,9 @@ import msgspec
 from bulkhead.host.containers import messages as m
 from bulkhead.host.containers.accounts import Identity
 from bulkhead.host.containers.containerd import Containerd, NotFound
-from bulkhead.host.containers.engine import Engine, SpecCapabilities, SpecProcess, SpecUser
+from bulkhead.host.containers.engine import Engine
 from bulkhead.host.containers.places import Places
+from bulkhead.host.containers.stored_spec import SpecCapabilities, SpecProcess, SpecUser
 from bulkhead.model.containers import Container
 
 

@@ -80,7 +80,7 @@ def ps_command(*, machine: str | None, as_json: bool) -> None:
         [
             (
                 item.name,
-                reference.familiar(item.image),
+                "?" if item.unreadable else reference.familiar(item.image),
                 _state(item),
                 _age(item.created),
                 " ".join(_port(port) for port in item.ports),
@@ -88,6 +88,9 @@ def ps_command(*, machine: str | None, as_json: bool) -> None:
             for item in found
         ],
     )
+    for item in found:
+        if item.unreadable:
+            click.echo(f"{item.name}: {item.unreadable}", err=True)
 
 
 @click.command("run", context_settings=_PASS_ON)

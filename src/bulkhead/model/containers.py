@@ -146,6 +146,8 @@ class Container(_Model, frozen=True, kw_only=True):
     userns: Literal["own", "host"] = "host"
     first_user: int | None = None
     """The machine's number of the container's user 0; it has 65536 from there on."""
+    unreadable: str | None = None
+    """Why its record cannot be read. Only its name and state are known then, and when that file was written."""
 
 
 class Image(_Model, frozen=True, kw_only=True):

@@ -36,11 +36,15 @@ def test_run_refuses_in_words(arguments: list[str], words: str) -> None:
     assert words in str(result.exception)
 
 
-class Listener:
-    """Takes one request and answers it with a container."""
+MADE = {"name": "web", "image": "x", "state": "running", "created": "2026-01-01T00:00:00Z"}
 
-    def __init__(self, path: Path) -> None:
+
+class Listener:
+    """Takes one request and answers it; what is posted ends with a brace."""
+
+    def __init__(self, path: Path, answer: object = MADE) -> None:
         self.request = b""
+        self._body = json.dumps(answer).encode()
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(str(path))
         self._socket.listen()
@@ -48,22 +52,39 @@ class Listener:
         self._thread.start()
 
     def _answer(self) -> None:
-        made = {"name": "web", "image": "x", "state": "running", "created": "2026-01-01T00:00:00Z"}
-        body = json.dumps(made).encode()
         connection, _ = self._socket.accept()
         with connection:
-            while b"\r\n\r\n" not in self.request or not self.request.endswith(b"}"):
+            while not self.request.endswith(
+                (b"}",) if self.request[:1] == b"P" else (b"\r\n\r\n",)
+            ):
                 self.request += connection.recv(65536)
-            head = f"HTTP/1.1 201 Created\r\nContent-Length: {len(body)}\r\n\r\n"
-            connection.sendall(head.encode() + body)
+            head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(self._body)}\r\n\r\n"
+            connection.sendall(head.encode() + self._body)
 
     def close(self) -> dict[str, object]:
         """Return the JSON that was received."""
         self._thread.join()
         self._socket.close()
         _, _, body = self.request.partition(b"\r\n\r\n")
-        received: dict[str, object] = json.loads(body)
+        received: dict[str, object] = json.loads(body or b"{}")
         return received
+
+
+def test_ps_shows_a_container_whose_record_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in the table, and what to do is said beside it, where it is in no script's way."""
+    why = "/x/bad.json: the record of a container cannot be read\n  hint: remove it"
+    bad = MADE | {"name": "bad", "image": "", "unreadable": why}
+    listener = Listener(tmp_path / "s", [MADE, bad])
+    monkeypatch.setenv("BULKHEAD_CONTAINERS", str(tmp_path / "s"))
+
+    result = CliRunner().invoke(containers.ps_command, [], catch_exceptions=False)
+    listener.close()
+
+    rows = [line.split()[:3] for line in result.stdout.splitlines()[1:]]
+    assert rows == [["web", "x", "running"], ["bad", "?", "running"]]
+    assert result.stderr == f"bad: {why}\n"
 
 
 def test_run_sends_what_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

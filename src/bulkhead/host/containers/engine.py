@@ -12,9 +12,9 @@ import logging
 import secrets
 import shutil
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -25,6 +25,7 @@ from bulkhead.host.containers import (
     images,
     records,
     registries,
+    stored_spec,
     transfer,
     users,
 )
@@ -153,7 +154,11 @@ class Engine:
     async def _run(self, name: str, request: RunRequest, image: images.Unpacked) -> Container:
         # No `await` before it is saved: a range of users must not be given to two.
         record = Record(
-            name=name, image=image.name, request=request, created=_now(), users=self._users(request)
+            name=name,
+            image=image.name,
+            request=request,
+            created=records.utc(time.time()),
+            users=self._users(request),
         )
         self._check_free(name)
         self._check_ports(record)
@@ -354,10 +359,18 @@ class Engine:
         records.forget(self.places.records, name)
 
     async def containers(self) -> list[Container]:
-        """Return all containers whose records can be read, newest last."""
+        """Return all containers, newest last; of one whose record cannot be read, what there is."""
         tasks = {task.container_id or task.id: task for task in await self.containerd.tasks()}
         found = [
             self._describe(record, tasks.get(record.name))
+            if isinstance(record, Record)
+            else Container(
+                name=record.name,
+                image="",
+                state=_state(tasks.get(record.name)),
+                created=record.written,
+                unreadable=record.why,
+            )
             for record in records.load_all(self.places.records)
         ]
         return sorted(found, key=lambda container: container.created)
@@ -371,7 +384,7 @@ class Engine:
         return self._describe(self._record(name), await self._task(name))
 
     def _describe(self, record: Record, task: m.Process | None) -> Container:
-        state: State = _STATES.get(task.status, "unknown") if task else "exited"
+        state = _state(task)
         given = read_given(self.places, record.name)
         ended = task.exit_status if task and task.status == _STOPPED else record.exit_code
         return Container(
@@ -405,18 +418,14 @@ class Engine:
         """Return whom `user` is in a container; by default, whom its first process runs as."""
         container = await self.containerd.container(name)
         if user is None:
-            document = msgspec.json.decode((container.spec or m.Any()).value, type=_Spec)
-            return accounts.Identity(
-                uid=document.process.user.uid,
-                gid=document.process.user.gid,
-                groups=document.process.user.additional_gids,
-            )
+            own = stored_spec.read((container.spec or m.Any()).value).user
+            return accounts.Identity(uid=own.uid, gid=own.gid, groups=own.additional_gids)
         return creating.identify(user, await self.containerd.mounts(name))
 
-    async def process_defaults(self, name: str) -> SpecProcess:
+    async def process_defaults(self, name: str) -> stored_spec.SpecProcess:
         """Return the stored process part of a container's specification."""
         container = await self.containerd.container(name)
-        return msgspec.json.decode((container.spec or m.Any()).value, type=_Spec).process
+        return stored_spec.read((container.spec or m.Any()).value)
 
     def _record(self, name: str) -> Record:
         record = records.load(self.places.records, name) if is_name(name) else None
@@ -432,40 +441,8 @@ class Engine:
             return None
 
 
-class SpecUser(msgspec.Struct, rename="camel"):
-    """`process.user` of a stored specification."""
-
-    uid: int = 0
-    gid: int = 0
-    additional_gids: tuple[int, ...] = ()
-
-
-class SpecCapabilities(msgspec.Struct):
-    """`process.capabilities` of a stored specification."""
-
-    bounding: tuple[str, ...] = ()
-
-
-class SpecLimit(msgspec.Struct):
-    """One of `process.rlimits` of a stored specification."""
-
-    type: str
-    soft: int
-    hard: int
-
-
-class SpecProcess(msgspec.Struct):
-    """`process` of a stored specification, as far as `exec` starts from it."""
-
-    user: SpecUser
-    env: tuple[str, ...]
-    cwd: str
-    capabilities: SpecCapabilities
-    rlimits: tuple[SpecLimit, ...] = ()
-
-
-class _Spec(msgspec.Struct):
-    process: SpecProcess
+def _state(task: m.Process | None) -> State:
+    return _STATES.get(task.status, "unknown") if task else "exited"
 
 
 def _restart_labels(restart: Restart, log: str) -> dict[str, str]:
@@ -484,7 +461,3 @@ def _same(mine: Port, theirs: Port) -> bool:
 
 def _made_up_name(image: str) -> str:
     return f"{reference.short_name(image)[:40]}-{secrets.token_hex(3)}"
-
-
-def _now() -> str:
-    return datetime.now(tz=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -7,8 +7,9 @@ containerd starts.
 
 from __future__ import annotations
 
-import logging
 import re
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -24,8 +25,6 @@ from bulkhead.model.containers import (
     is_name,
 )
 from bulkhead.model.errors import HostError, UserError
-
-log = logging.getLogger(__name__)
 
 FORMAT = 1
 _PARTS: dict[str, type[msgspec.Struct]] = {
@@ -66,6 +65,22 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     layers: Layers | None = None
     exit_code: int | None = None
     """Of a process that containerd has forgotten."""
+
+
+class Unreadable(msgspec.Struct, frozen=True, kw_only=True):
+    """A record of which no more than its file is known."""
+
+    name: str
+    written: str
+    """When: UTC, ISO 8601."""
+    why: str
+    """What is wrong with it, and what to do."""
+
+
+def utc(seconds: float) -> str:
+    """Return a moment, in seconds since 1970, as records and lists have it."""
+    moment = datetime.fromtimestamp(seconds, tz=UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def path(directory: Path, name: str) -> Path:
@@ -140,18 +155,23 @@ def require(directory: Path, name: str) -> Record:
     return record
 
 
-def load_all(directory: Path) -> list[Record]:
-    """Read all records but those that cannot be read: the journal tells of them."""
-    found = []
+def load_all(directory: Path) -> list[Record | Unreadable]:
+    """Read all records; what cannot be read of one is in nobody's way."""
+    found: list[Record | Unreadable] = []
     for name in names(directory):
         try:
             record = load(directory, name)
         except HostError as error:
-            log.warning("%s", error)
-            continue
-        if record is not None:
-            found.append(record)
+            found.append(Unreadable(name=name, written=_written(directory, name), why=str(error)))
+        else:
+            found += [record] if record is not None else []
     return found
+
+
+def _written(directory: Path, name: str) -> str:
+    with suppress(OSError):
+        return utc(path(directory, name).stat().st_mtime)
+    return utc(0)
 
 
 def taken_users(directory: Path) -> set[int]:

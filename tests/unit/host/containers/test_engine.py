@@ -151,7 +151,7 @@ DAMAGED = {
 
 @pytest.mark.parametrize("text", DAMAGED.values(), ids=DAMAGED)
 def test_a_damaged_record_is_in_nobodys_way(tmp_path: Path, text: bytes) -> None:
-    """Others are listed, started and removed; it keeps its users and ports, and can be removed."""
+    """It is listed with what is known; it keeps its users and ports, and can be removed."""
     where = places(tmp_path)
     bad = records.path(where.records, "bad")
     bad.write_bytes(text % (users.FIRST + users.COUNT))
@@ -162,7 +162,10 @@ def test_a_damaged_record_is_in_nobodys_way(tmp_path: Path, text: bytes) -> None
 
     async def act(engine: Engine, machine: Machine) -> None:
         assert (await engine.start("web")).state == "running"
-        assert [container.name for container in await engine.containers()] == ["db", "web"]
+        listed = {container.name: container for container in await engine.containers()}
+        assert list(listed) == ["db", "web", "bad"]
+        assert (listed["bad"].state, listed["bad"].created[:2]) == ("exited", "20")
+        assert "hint: remove container 'bad' with force" in (listed["bad"].unreadable or "")
         with pytest.raises(UserError, match="port 5432/tcp leads to container 'bad' already"):
             await engine.start("db")
         with pytest.raises(HostError, match=r"bad\.json: "):

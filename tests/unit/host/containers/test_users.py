@@ -124,7 +124,7 @@ def test_containers_of_before_keep_the_users_that_they_had(tmp_path: Path) -> No
     old = {"format": 1, "name": "web", "image": "x", "created": "", "request": {"image": "x"}}
     (tmp_path / "web.json").write_bytes(msgspec.json.encode(old | {"new": 1}))
 
-    (found,) = records.load_all(tmp_path)
+    found = records.require(tmp_path, "web")
 
     assert (found.users, found.layers) == (None, None)
 
