@@ -13,7 +13,7 @@ from pathlib import Path
 import pysequoia
 import pytest
 
-from bulkhead.build.debian import index, locking, release
+from bulkhead.build.debian import index, locking, release, sources
 from bulkhead.build.debian.lockfile import lock_text
 from bulkhead.lib.progress import SILENT
 from bulkhead.model.errors import BulkheadError, HostError, RemoteError, Untrusted, UserError
@@ -319,6 +319,36 @@ def test_older_release_file_than_before_is_not_used(world: World) -> None:
 
     assert lock.packages[0].version == "2.0"
     assert "staying with the newer one" in world.notices[0]
+
+
+OTHERS = {
+    "a network that wants a login": b"<html>Please log in</html>",
+    "a mirror of something else": b"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\nx\n",
+    "a mirror that fell behind": None,
+}
+
+
+@pytest.mark.parametrize("given", OTHERS.values(), ids=OTHERS)
+def test_wrong_mirror_of_a_suite_is_replaced_by_the_next(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: bytes | None
+) -> None:
+    """What the second gives is verified like what the first gives; when none is good, each is told."""
+    other = Archive(tmp_path / "other")
+    other.publish(date=datetime.now(UTC) - timedelta(days=8), key=world.archive.key)
+    if given is not None:
+        other.release.write_bytes(given)
+    with serve(tmp_path / "other") as server:
+        monkeypatch.setattr(sources, "bases", lambda _: [server.url, world.server.url])
+
+        assert [package.name for package in world.lock("hello").packages] == ["hello"]
+
+        world.archive.release.write_bytes(b"changed")
+        told = refusal(world)
+
+    assert ("expired on" in told) == (given is None)
+    assert told.startswith("suite 'trixie' of repository test: no server gave it:\n")
+    for base in (server.url, world.server.url):
+        assert f"\n    {base}/dists/trixie/InRelease: " in told
 
 
 def test_changed_index_is_refused(world: World) -> None:
