@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bulkhead.lib import atomicfile
+from bulkhead.lib.dirs import absolute
 from bulkhead.model.errors import UserError
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def load(directory: Path) -> Keys:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    keys = Keys(directory=directory.absolute())
+    keys = Keys(directory=absolute(directory))
     raw: list[bytes] = []
     for path in (keys.db_key, keys.db_certificate, *keys.enrolment):
         try:
@@ -140,7 +141,7 @@ def make(directory: Path, *, now: datetime | None = None, bits: int = RSA_BITS) 
     from cryptography.hazmat.primitives.hashes import SHA256
 
     return KeySet(
-        directory=str(directory.absolute()),
+        directory=str(absolute(directory)),
         owner=owner,
         not_after=pairs["db"][1].not_valid_after_utc,
         fingerprints={name: pair[1].fingerprint(SHA256()).hex() for name, pair in pairs.items()},

@@ -19,7 +19,7 @@ from bulkhead.build.select import Selection
 from bulkhead.build.tools import Tools, tools
 from bulkhead.build.tree import Tree, directory, file
 from bulkhead.lib import suggest
-from bulkhead.lib.dirs import repository_root
+from bulkhead.lib.dirs import absolute, repository_root
 from bulkhead.lib.progress import Progress
 from bulkhead.model import reference
 from bulkhead.model.arch import Architecture
@@ -84,7 +84,7 @@ def find(name: str) -> Path:
     """
     for path in (_home() / name, Path(name)):
         if (path / "image.toml").is_file():
-            return path.absolute()
+            return absolute(path)
     raise UserError(f"there is no container image {name!r}", hint=suggest.hint(name, names()))
 
 

@@ -21,7 +21,7 @@ from bulkhead.build.debian import download, lockfile
 from bulkhead.build.keys import Keys
 from bulkhead.build.keys import load as load_keys
 from bulkhead.build.variants import Resolved
-from bulkhead.lib.dirs import cache_dir, repository_root
+from bulkhead.lib.dirs import absolute, cache_dir, repository_root
 from bulkhead.lib.progress import Progress
 from bulkhead.model.arch import AMD64, Architecture
 from bulkhead.model.lock import Lock
@@ -136,7 +136,7 @@ def plan(
     return Plan(
         resolved=resolved, arch=arch, lock=lock, version=version, epoch=packages.epoch(lock),
         formats=tuple(formats), keys=keyset, inputs=_fingerprints(resolved), builder=builder,
-        out=(out or repository_root() / "out" / resolved.name).absolute(),
+        out=absolute(out or repository_root() / "out" / resolved.name),
         cache=cache,
     )  # fmt: skip
 

@@ -23,6 +23,15 @@ def repository_root() -> Path:
     return Path(__file__).resolve().parents[3]
 
 
+def absolute(path: Path) -> Path:
+    """Return a path from the root, without `..`.
+
+    A sandbox has what it is given and nothing else, so the directory that a
+    `..` goes back from is not there.
+    """
+    return path.resolve() if ".." in path.parts else path.absolute()
+
+
 def cache_dir() -> Path:
     """Return the cache directory; it may not exist yet."""
     return _directory("BULKHEAD_CACHE", "XDG_CACHE_HOME", ".cache")
@@ -35,7 +44,7 @@ def state_dir() -> Path:
 
 def _directory(own: str, xdg: str, default: str) -> Path:
     if value := os.environ.get(own):
-        return Path(value).absolute()
+        return absolute(Path(value))
     base = os.environ.get(xdg)
     # The specification says that relative paths must be ignored.
     if base and os.path.isabs(base):

@@ -360,6 +360,11 @@ def execute(spec: Spec) -> NoReturn:
         deny(spec["denied"])
     try:
         os.chdir(spec["cwd"])
+    except OSError as error:
+        raise Failed(
+            f"cannot start {spec['argv'][0]!r} in the directory {spec['cwd']}: {error.strerror}"
+        ) from error
+    try:
         os.execvpe(spec["argv"][0], spec["argv"], spec["env"])
     except OSError as error:
         raise Failed(

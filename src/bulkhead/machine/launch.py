@@ -20,6 +20,7 @@ from pathlib import Path
 
 from bulkhead.build.tools import Tools
 from bulkhead.lib import atomicfile, run, sandbox
+from bulkhead.lib.dirs import absolute
 from bulkhead.machine import files, process, qemu, qmp
 from bulkhead.machine.process import Process
 from bulkhead.machine.spec import Accelerator, DirectKernel, Disk, Firmware, MachineSpec
@@ -86,7 +87,7 @@ def prepare(
 
 def make_overlay(path: Path, disk: Disk, *, tools: Tools) -> None:
     """Make an empty qcow2 file that reads as the image."""
-    image = disk.image.absolute()
+    image = absolute(disk.image)
     if not image.is_file():
         raise UserError("there is no such image", where=str(image))
     size = [] if disk.size is None else [str(disk.size)]
@@ -121,7 +122,7 @@ def start(
         arch: the guest's architecture.
     """
     boot = spec.boot
-    reads = [disk.image.absolute() for disk in spec.disks]
+    reads = [absolute(disk.image) for disk in spec.disks]
     if isinstance(boot, DirectKernel):
         reads += [path for path in (boot.kernel, boot.initrd) if path is not None]
     box = sandbox.Sandbox(
