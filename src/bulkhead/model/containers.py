@@ -7,6 +7,7 @@ limit. Unknown fields are refused, so a misspelt option is never ignored.
 from __future__ import annotations
 
 import re
+import sys
 from typing import Annotated, Literal
 
 import msgspec
@@ -58,11 +59,11 @@ class Volume(_Model, frozen=True, kw_only=True):
 class Limits(_Model, frozen=True, kw_only=True):
     """What a container may take. None is no limit, except for processes."""
 
-    memory: Annotated[int, Meta(ge=6 * 1024 * 1024)] | None = None
+    memory: Annotated[int, Meta(ge=6 << 20, le=1 << 50)] | None = None
     """Bytes."""
     cpus: Annotated[float, Meta(ge=0.01, le=4096)] | None = None
     """A hundredth is the least that the kernel can measure out."""
-    processes: Annotated[int, Meta(ge=1)] = 4096
+    processes: Annotated[int, Meta(ge=1, le=4 << 20)] = 4096
     """Threads count too. Never unlimited: a fork bomb must not take the machine."""
 
 
@@ -296,7 +297,9 @@ def parse_size(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([bkmgt]?)i?b?", text.strip().lower())
     if match is None:
         raise UserError(f"a size cannot be {text!r}", hint="write it as 512m or 2g")
-    return int(float(match[1]) * _SIZES[match[2]])
+    number, unit = match[1], _SIZES[match[2]]
+    # More digits than this are no number that a limit can be, and too many for a float.
+    return int(float(number) * unit) if len(number) <= 18 else sys.maxsize
 
 
 def parse_restart(text: str) -> Restart:

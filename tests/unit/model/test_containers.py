@@ -37,6 +37,11 @@ def test_reads_volumes_sizes_and_restart_policies() -> None:
     assert [model.parse_size(t) for t in ("512m", "2g", "1.5k", "100", "1GiB")] == [
         512 * 1024**2, 2 * 1024**3, 1536, 100, 1024**3,
     ]  # fmt: skip
+    for text in ("9" * 400, "9223372036854775807", "99999999999g"):
+        with pytest.raises(UserError, match="the container cannot be like that"):
+            model.request(image="x", limits={"memory": model.parse_size(text)})
+    with pytest.raises(UserError, match="the container cannot be like that"):
+        model.request(image="x", limits={"processes": 10**20})
     assert model.parse_restart("on-failure:3") == model.Restart(policy="on-failure", attempts=3)
     assert model.parse_restart("always") == model.Restart(policy="always")
 

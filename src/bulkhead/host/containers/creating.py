@@ -81,10 +81,10 @@ class Maker:
             image.config,
             name=name,
             identity=identity,
-            binds=[
-                *volumes.system_binds(name, self._places),
-                *volumes.binds(record.request.volumes, self._places),
-            ],
+            binds=volumes.in_order(
+                volumes.system_binds(name, self._places),
+                volumes.binds(record.request.volumes, self._places),
+            ),
             network=self._places.namespace(name),
             own=own,
             defaults=load_defaults(self._places.settings),

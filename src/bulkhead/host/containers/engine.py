@@ -13,7 +13,7 @@ import secrets
 import shutil
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from weakref import WeakValueDictionary
 
@@ -23,6 +23,7 @@ from bulkhead.host.containers import (
     accounts,
     creating,
     images,
+    ports,
     records,
     registries,
     stored_spec,
@@ -60,9 +61,6 @@ RESTART_STATUS = "containerd.io/restart.status"
 RESTART_POLICY = "containerd.io/restart.policy"
 RESTART_LOG = "containerd.io/restart.loguri"
 
-# The channel to the workstation; a container that took it over would lock everyone out.
-RESERVED = {(7433, "tcp"), (7434, "tcp")}
-
 _STATES: dict[int, State] = {1: "created", 2: "running", 3: "exited", 4: "paused", 5: "paused"}
 _STOPPED = 3
 
@@ -84,6 +82,7 @@ class Engine:
         self.places = places
         self._maker = creating.Maker(containerd, places, runtime=runtime, systemd=systemd)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._starting: set[str] = set()
 
     def _alone(self, name: str) -> asyncio.Lock:
         """Return the lock of whoever changes a container; `stop` waits for its end without."""
@@ -143,28 +142,25 @@ class Engine:
             UserError: the request cannot be fulfilled: no image, a taken port, …
             HostError: the machine refused. Nothing of the container is left.
         """
-        for port in request.ports:
-            if (port.host, port.protocol) in RESERVED:
-                raise UserError(f"port {port.host}/{port.protocol} is the machine's own")
+        ports.check(request.ports)
         image = await self._image(request, report)
         name = request.name or _made_up_name(image.name)
         async with self._alone(name):
             return await self._run(name, request, image)
 
     async def _run(self, name: str, request: RunRequest, image: images.Unpacked) -> Container:
-        # No `await` before it is saved: a range of users must not be given to two.
         record = Record(
-            name=name,
-            image=image.name,
-            request=request,
-            created=records.utc(time.time()),
-            users=self._users(request),
+            name=name, image=image.name, request=request, created=records.utc(time.time())
         )
+        await self._release(record)
+        # No `await` before it is saved: a range of users must not be given to two.
+        record = msgspec.structs.replace(record, users=self._users(request))
         self._check_free(name)
         self._check_ports(record)
         records.save(self.places.records, record)
         # The programs that make sandboxes start while containerd prepares the container.
         waking = asyncio.create_task(wake(self.places.network, name))
+        self._starting.add(name)
         try:
             record = await self._maker.create(record, image)
             await waking
@@ -173,6 +169,8 @@ class Engine:
             with suppress(BulkheadError, OSError):
                 await asyncio.shield(self._erase(name))
             raise
+        finally:
+            self._starting.discard(name)
         return await self.inspect(name)
 
     async def _image(self, request: RunRequest, report: transfer.Report) -> images.Unpacked:
@@ -200,14 +198,42 @@ class Engine:
             )
 
     def _check_ports(self, record: Record) -> None:
-        for other in records.names(self.places.records):
+        for other, port in self._clashes(record):
+            raise UserError(
+                f"port {port.host}/{port.protocol} leads to container {other!r} already",
+                hint="choose another port, or stop that container",
+            )
+
+    def _clashes(self, record: Record) -> Iterator[tuple[str, Port]]:
+        """Yield the others that have one of a container's ports, each with the first of them."""
+        wanted = record.request.ports
+        for other in records.names(self.places.records) if wanted else ():
             theirs = self._ports(other) if other != record.name else ()
-            for mine in record.request.ports:
-                if any(_same(mine, port) for port in theirs):
-                    raise UserError(
-                        f"port {mine.host}/{mine.protocol} leads to container {other!r} already",
-                        hint="choose another port, or stop that container",
-                    )
+            if (port := ports.taken(wanted, theirs)) is not None:
+                yield other, port
+
+    async def _release(self, record: Record) -> None:
+        """Take a container's ports from those that have ended by themselves for good."""
+        for other, _ in list(self._clashes(record)):
+            # Whoever is at work on it has it; nobody waits, so no two wait for each other.
+            if not self._alone(other).locked():
+                async with self._alone(other):
+                    with suppress(BulkheadError):
+                        await self._retire(other)
+
+    async def _retire(self, name: str) -> None:
+        record = self._record(name)
+        task = await self._task(name)
+        if record.request.restart.policy == "no" and (task is None or task.status == _STOPPED):
+            await self._put_away(record, task)
+
+    async def _put_away(self, record: Record, task: m.Process | None) -> int | None:
+        """Remember how a container ended, and let go of its network; return its exit code."""
+        name = record.name
+        code = record.exit_code if task is None else await self.containerd.delete_task(name)
+        await detach(self.places.network, name)
+        self._save(record, wanted=False, exit_code=code)
+        return code
 
     def _ports(self, name: str) -> tuple[Port, ...]:
         """Return the ports that no other container can have."""
@@ -250,9 +276,11 @@ class Engine:
             task = await self._task(name)
             if task is not None and task.status != _STOPPED:
                 raise Busy(f"container {name!r} runs already")
+            await self._release(record)
             # No `await` before it is saved: a port must not be given to two.
             self._check_ports(record)
             self._save(record, wanted=True, exit_code=None)
+            self._starting.add(name)
             try:
                 if task is not None:
                     await self.containerd.delete_task(name)
@@ -262,6 +290,8 @@ class Engine:
                 with suppress(BulkheadError, OSError):
                     await asyncio.shield(self._give_up(record, code))
                 raise
+            finally:
+                self._starting.discard(name)
             return await self.inspect(name)
 
     async def _give_up(self, record: Record, code: int | None) -> None:
@@ -301,9 +331,7 @@ class Engine:
             task = await self._task(name)
             if task is not None and task.status != _STOPPED:
                 raise Busy(f"container {name!r} was started again meanwhile")
-            code = now.exit_code if task is None else await self.containerd.delete_task(name)
-            await detach(self.places.network, name)
-            self._save(now, wanted=False, exit_code=code)
+            code = await self._put_away(now, task)
         return Ended(name=name, exit_code=code)
 
     async def _end(self, name: str, timeout_s: float) -> int:
@@ -385,6 +413,8 @@ class Engine:
 
     def _describe(self, record: Record, task: m.Process | None) -> Container:
         state = _state(task)
+        if task is None and record.name in self._starting:
+            state = "created"
         given = read_given(self.places, record.name)
         ended = task.exit_status if task and task.status == _STOPPED else record.exit_code
         return Container(
@@ -450,13 +480,6 @@ def _restart_labels(restart: Restart, log: str) -> dict[str, str]:
         return {}
     policy = restart.policy + (f":{restart.attempts}" if restart.attempts else "")
     return {RESTART_STATUS: "running", RESTART_POLICY: policy, RESTART_LOG: log}
-
-
-def _same(mine: Port, theirs: Port) -> bool:
-    everywhere = mine.address is None or theirs.address is None
-    return (mine.host, mine.protocol) == (theirs.host, theirs.protocol) and (
-        everywhere or mine.address == theirs.address
-    )
 
 
 def _made_up_name(image: str) -> str:

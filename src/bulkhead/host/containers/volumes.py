@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+from collections.abc import Sequence
 from pathlib import Path
 
 from bulkhead.host.containers.places import Places
@@ -20,14 +21,23 @@ def binds(volumes: tuple[Volume, ...], places: Places) -> list[Bind]:
 
     Raises:
         UserError: a directory that is not among those that may be shared, or
-            a target that is not for volumes.
+            a target that is not for volumes, or for another one already.
     """
-    return [
-        Bind(
-            source=str(_source(volume, places)), target=_target(volume), read_only=volume.read_only
+    found: dict[str, Bind] = {}
+    for volume in volumes:
+        target = _target(volume)
+        if target in found:
+            raise UserError(f"two volumes cannot both be at {target!r} in the container")
+        found[target] = Bind(
+            source=str(_source(volume, places)), target=target, read_only=volume.read_only
         )
-        for volume in volumes
-    ]
+    return list(found.values())
+
+
+def in_order(ours: Sequence[Bind], theirs: Sequence[Bind]) -> list[Bind]:
+    """Return mounts so that none hides another: what is deeper comes later; of two at one place, theirs."""
+    found = {bind.target: bind for bind in (*ours, *theirs)}
+    return sorted(found.values(), key=lambda bind: bind.target.count("/"))
 
 
 def system_binds(name: str, places: Places) -> list[Bind]:

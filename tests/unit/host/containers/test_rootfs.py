@@ -140,3 +140,20 @@ def test_a_volume_cannot_hide_the_kernels_file_systems(places: Places, target: s
     """Not the root, not /proc, /sys or /dev."""
     with pytest.raises(UserError, match="a volume cannot be at"):
         volumes.binds((Volume(source="data", target=target),), places)
+
+
+def test_no_mount_hides_another(tmp_path: Path) -> None:
+    """Whatever the order on the command line: what is deeper is mounted later."""
+    places = Places(volumes=tmp_path / "volumes", records=tmp_path / "records")
+    asked = [("y", "/x/y"), ("e", "/etc"), ("x", "/x/"), ("h", "/etc/hosts")]
+    wanted = volumes.binds(
+        tuple(Volume(source=source, target=target) for source, target in asked), places
+    )
+
+    found = volumes.in_order(volumes.system_binds("web", places), wanted)
+
+    targets = [bind.target for bind in found]
+    assert targets == ["/etc", "/x", "/etc/resolv.conf", "/etc/hosts", "/etc/hostname", "/x/y"]
+    assert found[3].source == str(places.volumes / "h")
+    with pytest.raises(UserError, match="two volumes cannot both be at '/x'"):
+        volumes.binds((Volume(source="a", target="/x"), Volume(source="b", target="/x/.")), places)
