@@ -172,6 +172,21 @@ def test_forwards_a_port_while_it_runs(detached: Process) -> None:
     assert state.find("one").host_port(9000) == host_port
 
 
+def test_closes_ports_that_nobody_uses(detached: Process) -> None:
+    """What a container that is gone had is free on the workstation again; the rest stays."""
+    opened = {port: forward.forward("one", port) for port in (9001, 9002, state.API_PORT)}
+
+    forward.close_unused("one", lambda: {9002})
+
+    assert process.is_alive(detached)
+    found = {known.guest_port: known.host_port for known in state.find("one").spec.forwards}
+    assert found == {port: opened[port] for port in (9002, state.API_PORT)}
+    holder = ports.bind(opened[9001])
+    assert holder is not None
+    holder.close()
+    assert ports.bind(opened[9002]) is None
+
+
 def test_stops_a_guest_that_does_not_listen(detached: Process) -> None:
     """A guest that does not power off is ended all the same, and that is reported."""
     clean = launch.stop(state.directory("one"), detached, timeout_s=0.5)

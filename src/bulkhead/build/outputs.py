@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -110,8 +111,12 @@ def write(plan: Plan, folder: Path, *, tools: Tools, cache: Path, progress: Prog
                 return done
             return _write(plan, folder, tools=tools, cache=cache, progress=progress)
     except OSError as error:
+        # What is copied has the error's name, and is not what is full.
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise HostError(
-            f"cannot write the image: {error.strerror}", where=str(error.filename or plan.out)
+            f"cannot write the image: {error.strerror}",
+            where=str(plan.out if full else error.filename or plan.out),
+            hint="make room there, or choose another directory with -o" if full else None,
         ) from error
 
 

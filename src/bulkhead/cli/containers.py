@@ -5,10 +5,11 @@ Which machine: `--machine NAME`, by default the one that `bulkhead up` started.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TypeVar
@@ -21,7 +22,7 @@ from bulkhead.client.containers import Containers, Report, read_file
 from bulkhead.lib.progress import Task
 from bulkhead.model import containers as model
 from bulkhead.model import reference
-from bulkhead.model.errors import UserError
+from bulkhead.model.errors import BulkheadError, HostError, RemoteError, UserError
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
@@ -61,9 +62,66 @@ def _forward(machine: str | None, container: model.Container) -> None:
     from bulkhead.machine.forward import forward
 
     for port in container.ports:
-        if port.protocol == "tcp":
+        if port.protocol == "tcp" and port.address is None:
             here = forward(machine, port.host)
             click.echo(f"port {port.container} answers at 127.0.0.1:{here}", err=True)
+        else:
+            at = f"{port.address or ''}:{port.host}/{port.protocol}"
+            click.echo(f"port {port.container} answers in the machine only, at {at}", err=True)
+
+
+def _close_ports(machine: str | None, containers: Containers) -> None:
+    """Let go of the workstation's ports that lead to containers which are no more."""
+    if os.environ.get("BULKHEAD_CONTAINERS"):
+        return
+    from bulkhead.machine.forward import close_unused
+
+    def used() -> set[int]:
+        found = containers.list_containers()
+        if any(item.unreadable for item in found):
+            raise HostError("not all ports that are used are known")
+        return {port.host for item in found for port in item.ports}
+
+    # Whatever keeps it from that, somebody else at work on the machine for example, it is no part
+    # of what was asked for: the next container that is removed sees to it.
+    with suppress(BulkheadError):
+        close_unused(machine, used)
+
+
+def _number(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    """Refuse what is no number and within every range."""
+    if math.isnan(value):
+        raise click.BadParameter("'nan' is not a valid float.", ctx, param)
+    return value
+
+
+def _each(
+    names: tuple[str, ...], act: Callable[[str], model.Ended | None], *, as_json: bool
+) -> None:
+    """Do something with each container; those that it works with are told, then what failed.
+
+    Raises:
+        BulkheadError: for one of them at least it did not.
+    """
+    done: list[model.Ended] = []
+    failed: list[BulkheadError] = []
+    for name in dict.fromkeys(names):
+        try:
+            ended = act(name)
+        except RemoteError:
+            raise  # nobody answers: the others need not be tried
+        except BulkheadError as error:
+            failed.append(error)
+        else:
+            done += [ended] if ended is not None else []
+            if ended is not None and not as_json:
+                click.echo(ended.name)
+    if len(failed) == 1:
+        raise failed[0]
+    if failed:
+        raise UserError("\n".join(str(error) for error in failed))
+    if as_json:
+        print_json(done)
 
 
 @click.command("ps")
@@ -144,6 +202,8 @@ def run_command(
     **plain: object,
 ) -> int:
     """Run COMMAND (or what IMAGE says) in a new container and leave it running."""
+    if follow and as_json:
+        raise click.UsageError("--follow shows what the container writes, which is no JSON")
     limits: dict[str, object] = {
         "memory": model.parse_size(memory) if memory else None,
         "cpus": cpus,
@@ -172,7 +232,10 @@ def run_command(
         click.echo(made.name)
     if not follow:
         return 0
-    _copy(machine_containers.logs(made.name, follow=True))
+    try:
+        _copy(machine_containers.logs(made.name, follow=True))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"container {made.name!r} runs on") from None
     return machine_containers.inspect(made.name).exit_code or 0
 
 
@@ -190,7 +253,10 @@ def start_command(*, machine: str | None, as_json: bool, name: str) -> None:
 
 
 @click.command("stop")
-@click.option("-t", "--time", "timeout", type=float, default=10, help="Seconds until SIGKILL.")
+@click.option(
+    "-t", "--time", "timeout", type=click.FloatRange(0, 86400), default=10, show_default=True,
+    callback=_number, help="Seconds until SIGKILL.",
+)  # fmt: skip
 @_machine_option
 @_json_option
 @click.argument("names", nargs=-1, required=True)
@@ -199,12 +265,7 @@ def stop_command(
 ) -> None:
     """Stop containers."""
     where = _open(machine)
-    ended = [where.stop(name, timeout_s=timeout) for name in names]
-    if as_json:
-        print_json(ended)
-    else:
-        for item in ended:
-            click.echo(item.name)
+    _each(names, lambda name: where.stop(name, timeout_s=timeout), as_json=as_json)
 
 
 @click.command("rm")
@@ -215,18 +276,21 @@ def stop_command(
 def rm_command(*, machine: str | None, as_json: bool, force: bool, names: tuple[str, ...]) -> None:
     """Remove containers, and what was written in them; volumes and images stay."""
     where = _open(machine)
-    removed = []
-    for name in names:
+
+    def remove(name: str) -> model.Ended | None:
         try:
-            removed.append(where.remove(name, force=force))
+            return where.remove(name, force=force)
         except Missing:
             if not force:
                 raise
-    if as_json:
-        print_json(removed)
-    else:
-        for item in removed:
-            click.echo(item.name)
+            return None
+
+    try:
+        _each(names, remove, as_json=as_json)
+    except (UserError, HostError):
+        _close_ports(machine, where)
+        raise
+    _close_ports(machine, where)
 
 
 @click.command("logs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import tomllib
 from collections.abc import Callable
@@ -105,7 +106,7 @@ def set_command(
                 raise UserError(f"{pair!r} is no KEY=VALUE", hint=f"write {pair}=VALUE")
         return _change(node, lambda api, tx: api.set_pairs(tx, pairs), options)
     given = _parse_json(text, "--from-json") if text is not None else _read(file or Path("-"))
-    settings = _inner(given) if given.keys() == {"settings"} else given
+    settings = _some(_inner(given) if given.keys() == {"settings"} else given)
     return _change(node, lambda api, tx: api.set(tx, settings), options)
 
 
@@ -137,7 +138,7 @@ def apply_command(node: Node, /, *, file: Path, **options: object) -> int:
             f"expected one table named settings, found: {other}", where=str(file),
             hint='begin with [settings], or use "bulkhead ctl set --file"',
         )  # fmt: skip
-    settings = _inner(given)
+    settings = _some(_inner(given))
     return _change(node, lambda api, tx: api.set(tx, settings), options)
 
 
@@ -154,7 +155,8 @@ def _change(node: Node, stage: Callable[[Api, str], None], options: dict[str, ob
         if given.as_json:
             print_json({"transaction": given.tx})
         else:
-            click.echo(f"staged in {given.tx!r}; make it live with: bulkhead ctl commit {given.tx}")
+            next_step = f"bulkhead ctl commit {shlex.quote(given.tx)}"
+            click.echo(f"staged in {given.tx!r}; make it live with: {next_step}")
         return 0
     with api.transaction() as tx:
         stage(api, tx)
@@ -201,6 +203,14 @@ def _parse_json(text: str, where: str) -> Settings:
         return msgspec.json.decode(text, type=dict[str, object])
     except (msgspec.MsgspecError, RecursionError) as error:
         raise UserError(f"cannot be read as a JSON object: {error}", where=where) from error
+
+
+def _some(settings: Settings) -> Settings:
+    if not keys.flatten(settings):
+        raise UserError(
+            "no setting is given there", hint="to take settings away: bulkhead ctl unset"
+        )
+    return settings
 
 
 def _inner(given: Settings) -> Settings:

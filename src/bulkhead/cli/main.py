@@ -75,8 +75,10 @@ def main() -> int:
         _end_output(error.format_message(), hint=_help_of(error))
         error.show()
         return 2
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; nothing half-made was left, run it again to carry on", err=True)
+    except (KeyboardInterrupt, click.Abort) as stop:
+        default = "interrupted; nothing half-made was left, run it again to carry on"
+        # Of an interrupt click makes an Abort.
+        click.echo(str(stop.__cause__ or stop) or default, err=True)
         return 130
     except BrokenPipeError:
         return 1

@@ -72,6 +72,10 @@ _ERRORS: Mapping[int, type[UserError] | type[RemoteError] | type[HostError]] = {
 }
 
 
+class Interrupted(KeyboardInterrupt):
+    """Somebody interrupted a request that the machine may have carried out all the same."""
+
+
 class _Asked(NamedTuple):
     method: str
     path: str
@@ -176,6 +180,12 @@ class Connection:
         with ExitStack() as stack:
             try:
                 yield self._answered(stack, asked)
+            except KeyboardInterrupt as stop:
+                if asked.method not in ("POST", "DELETE"):
+                    raise  # what is staged in a transaction goes with it
+                raise Interrupted(
+                    "interrupted; what the machine was asked for, it may have done all the same"
+                ) from stop
             except TimeoutError as error:
                 raise RemoteError(
                     f"the machine did not answer within {asked.timeout_s:g} s", where=where

@@ -9,21 +9,19 @@ from bulkhead.build import oci, packages
 from bulkhead.client.containers import Containers, read_file
 from bulkhead.lib.dirs import cache_dir
 from bulkhead.lib.progress import Progress
-from bulkhead.machine.state import LOOPBACK, Record
+from bulkhead.machine.state import DEMO_PORT, LOOPBACK, Record
 from bulkhead.model.arch import AMD64
 from bulkhead.model.containers import Port, Restart, RunRequest
 from bulkhead.model.errors import HostError
 
 NAME = "demo"
-PORT = 8080
-"""Of the machine; the workstation's is chosen when the machine starts."""
 CONTAINER_PORT = 80
 ANSWER_S = 120.0
 
 
 def url(record: Record) -> str:
     """Return where the demo container answers on the workstation."""
-    return f"http://{LOOPBACK}:{record.host_port(PORT)}/"
+    return f"http://{LOOPBACK}:{record.host_port(DEMO_PORT)}/"
 
 
 def image(*, progress: Progress, locked: bool = False) -> oci.Built:
@@ -58,14 +56,14 @@ def start(record: Record, *, progress: Progress) -> None:
                     image=built.name,
                     pull="never",
                     name=NAME,
-                    ports=(Port(host=PORT, container=CONTAINER_PORT),),
+                    ports=(Port(host=DEMO_PORT, container=CONTAINER_PORT),),
                     restart=Restart(policy="unless-stopped"),
                 )
             )
     elif found[NAME].state != "running":
         machine.start(NAME)
     with progress.task("waiting for the demo container"):
-        _wait_for_page(record.host_port(PORT))
+        _wait_for_page(record.host_port(DEMO_PORT))
 
 
 def _wait_for_page(port: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+
 import msgspec
 
 from bulkhead.machine import ports, qemu, qmp, state
@@ -9,6 +11,7 @@ from bulkhead.machine.spec import Forward
 from bulkhead.model.errors import HostError
 
 _FIRST_UNPRIVILEGED = 1024
+_ALWAYS = {state.CHANNEL_PORT, state.API_PORT, state.DEMO_PORT}
 
 
 def forward(name: str | None, guest_port: int) -> int:
@@ -43,3 +46,27 @@ def forward(name: str | None, guest_port: int) -> int:
         spec = msgspec.structs.replace(record.spec, forwards=(*record.spec.forwards, made))
         state.write(msgspec.structs.replace(record, spec=spec))
         return made.host_port
+
+
+def close_unused(name: str | None, used: Callable[[], Collection[int]]) -> None:
+    """Close what `forward` has opened to ports of the machine that nobody uses any more.
+
+    Args:
+        name: the machine, see `state.find`.
+        used: returns the ports that are used. It is asked while nobody else can open one.
+
+    Raises:
+        UserError: no such machine runs.
+        HostError: another command is at work on the machine.
+    """
+    with state.exclusive(state.find(name).spec.name) as directory:
+        record = state.find(name)
+        if all(known.guest_port in _ALWAYS for known in record.spec.forwards):
+            return
+        wanted = {*used(), *_ALWAYS}
+        kept = tuple(known for known in record.spec.forwards if known.guest_port in wanted)
+        with qmp.connect(directory) as control:
+            for known in set(record.spec.forwards) - set(kept):
+                control.monitor(f"hostfwd_remove network tcp:{ports.LOOPBACK}:{known.host_port}")
+        spec = msgspec.structs.replace(record.spec, forwards=kept)
+        state.write(msgspec.structs.replace(record, spec=spec))

@@ -25,6 +25,8 @@ CHANNEL_PORT = 7433
 """Where the container service listens in a machine that has a channel token."""
 API_PORT = 7434
 """Where the node's API does."""
+DEMO_PORT = 8080
+"""Where the demo container does; the workstation's port is chosen when the machine starts."""
 TOKEN_CREDENTIAL = "bulkhead.channel-token"  # noqa: S105  # its name, not its value
 LOOPBACK = "127.0.0.1"
 

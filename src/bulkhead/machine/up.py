@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from bulkhead.build import formats, pipeline
+from bulkhead.build import formats, pipeline, variants
 from bulkhead.build.tools import Tools, tools
 from bulkhead.lib import atomicfile
 from bulkhead.lib.dirs import cache_dir, repository_root
@@ -29,17 +29,24 @@ READY_S = {Accelerator.KVM: 90.0, Accelerator.TCG: 420.0}
 """How long a boot may take; far more than it does, since the workstation may be busy."""
 STOP_S = 45.0
 
+DEFAULT_VARIANT = "standalone"
+MEMORY_MIB = 1024
+CPUS = 2
+DISK = 8 << 30
+
 _IMAGE = "image.raw"
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What `bulkhead up` was asked for."""
+    """What `bulkhead up` was asked for; None is what was not said."""
 
-    variant: str = "standalone"
+    variant: str | None = None
+    """By default standalone, and whatever it is where the machine runs already."""
     name: str = state.DEFAULT_NAME
-    memory_mib: int = 1024
-    cpus: int = 2
-    disk_size: int = 8 << 30
+    memory_mib: int | None = None
+    cpus: int | None = None
+    disk_size: int | None = None
+    """Bytes."""
     accelerator: str = "auto"
     demo: bool = True
     fresh: bool = False
@@ -87,13 +94,15 @@ def up(request: Request, *, progress: Progress) -> Status:
     """Bring a machine up, or say where the one that runs already answers.
 
     Raises:
-        UserError: the variant or an option is wrong.
+        UserError: the variant or an option is wrong, or cannot be while the machine runs; or the image
+            has changed, and what the machine stored would go with the old one.
         HostError: the machine does not get ready; it is not left running.
         RemoteError: packages cannot be had.
     """
     with state.exclusive(request.name) as directory:
         record = state.read(request.name)
         if record is not None and record.is_running():
+            _check_running(request, record)
             build_s, already = 0.0, True
         else:
             record, build_s = _bring_up(request, directory, record, progress=progress)
@@ -105,6 +114,30 @@ def up(request: Request, *, progress: Progress) -> Status:
             record = msgspec.structs.replace(record, demo=True)
             state.write(record)
     return _status(record, already=already, build_s=build_s, demo_s=time.monotonic() - started)
+
+
+def _check_running(request: Request, record: Record) -> None:
+    """Refuse what the machine that runs cannot become."""
+    spec = record.spec
+    named = None if request.variant is None else variants.load(request.variant).name
+    asked: dict[str, tuple[object, object]] = {
+        "variant": (named, record.variant),
+        "--memory": (request.memory_mib, spec.memory_mib),
+        "--cpus": (request.cpus, spec.cpus),
+        "--disk-size": (request.disk_size, spec.disks[0].size if spec.disks else None),
+        "--accel": (
+            None if request.accelerator == "auto" else request.accelerator, spec.accelerator.value
+        ),
+        "--fresh": (request.fresh or None, False),
+    }  # fmt: skip
+    other = [name for name, (want, has) in asked.items() if want is not None and want != has]
+    if other:
+        raise UserError(
+            f"machine {request.name!r} runs already, with another {other[0]}"
+            if other[0] != "--fresh"
+            else f"machine {request.name!r} runs already, with what it has stored",
+            hint=f"stop it first: bulkhead down {request.name}; or start another one with --name",
+        )
 
 
 def down(name: str | None, *, delete: bool = False) -> Stopped:
@@ -147,12 +180,13 @@ def _bring_up(
     """Build, and start QEMU."""
     started = time.monotonic()
     # While the image is built nothing of the machine exists, so an interrupt needs no undoing.
-    manifest = pipeline.build_variant(request.variant, locked=request.locked, progress=progress)
+    variant = request.variant or DEFAULT_VARIANT
+    manifest = pipeline.build_variant(variant, locked=request.locked, progress=progress)
     build_s = time.monotonic() - started
     vm = tools("vm", cache=cache_dir(), progress=progress, locked=request.locked)
     choice = accelerate.choose(request.accelerator, tools=vm, cache=cache_dir(), progress=progress)
     record = describe(request, manifest, choice, directory=directory, before=before)
-    _place_image(directory, manifest, before, fresh=request.fresh, progress=progress)
+    _place_image(directory, manifest, before, fresh=request.fresh)
     return _start(record, directory, vm), build_s
 
 
@@ -172,12 +206,17 @@ def describe(
         name=request.name,
         boot=Firmware(),
         accelerator=choice.accelerator,
-        memory_mib=request.memory_mib,
-        cpus=request.cpus,
-        disks=(Disk(image=directory / _IMAGE, size=max(request.disk_size, disk.size)),),
+        memory_mib=request.memory_mib or MEMORY_MIB,
+        cpus=request.cpus or CPUS,
+        disks=(Disk(image=directory / _IMAGE, size=max(request.disk_size or DISK, disk.size)),),
         forwards=ports.choose(
             dict.fromkeys(
-                (state.CHANNEL_PORT, state.API_PORT, demo.PORT, *(old.guest_port for old in known))
+                (
+                    state.CHANNEL_PORT,
+                    state.API_PORT,
+                    state.DEMO_PORT,
+                    *(old.guest_port for old in known),
+                )
             ),
             remembered=known,
         ),
@@ -198,25 +237,47 @@ def describe(
 
 
 def _place_image(
-    directory: Path, manifest: Manifest, before: Record | None, *, fresh: bool, progress: Progress
+    directory: Path, manifest: Manifest, before: Record | None, *, fresh: bool
 ) -> None:
-    """Link the image into the machine's directory; drop what was stored on top of another one.
+    """Link the image into the machine's directory; with `fresh`, drop what was stored on top of it.
 
     A link or a copy, not a path: the machine's disk stays whole when the next
     build replaces the image.
+
+    Raises:
+        UserError: what was stored is on top of another image, and may not be dropped.
     """
     disk = manifest.output("disk")
     assert disk is not None
-    changed = before is None or before.image_sha256 != disk.sha256
-    overlay = directory / files.overlay(0)
-    if changed and before is not None and overlay.exists() and not fresh:
-        progress.notice("the image is another one: what the machine had stored is gone")
-    if changed or fresh:
-        for path in (overlay, directory / files.VARIABLES, directory / _IMAGE):
-            path.unlink(missing_ok=True)
+    make_room(directory, disk.sha256, before=before.image_sha256 if before else None, fresh=fresh)
     if not (directory / _IMAGE).exists():
         source = repository_root() / "out" / manifest.variant / disk.file
         link_or_copy(source, directory / _IMAGE)
+
+
+def make_room(directory: Path, image: str, *, before: str | None, fresh: bool) -> None:
+    """Remove what an image cannot be started with.
+
+    Args:
+        directory: the machine's.
+        image: the SHA-256 of the disk image that is to be started.
+        before: that of the one which what is stored there is on top of.
+        fresh: what is stored there may go.
+
+    Raises:
+        UserError: what is stored there would go, and may not.
+    """
+    changed = before != image
+    overlay = directory / files.overlay(0)
+    if changed and overlay.exists() and not fresh:
+        raise UserError(
+            "the image has changed, and what the machine has stored belongs to the one before",
+            where=f"machine {directory.name}",
+            hint="--fresh gives up its containers, volumes and settings; --name starts another machine",
+        )
+    if changed or fresh:
+        for path in (overlay, directory / files.VARIABLES, directory / _IMAGE):
+            path.unlink(missing_ok=True)
 
 
 def link_or_copy(source: Path, target: Path) -> None:

@@ -56,10 +56,14 @@ class Volume(_Model, frozen=True, kw_only=True):
     read_only: bool = False
 
 
+_LEAST_MEMORY = 6 << 20
+"""Bytes; with less, no container starts."""
+
+
 class Limits(_Model, frozen=True, kw_only=True):
     """What a container may take. None is no limit, except for processes."""
 
-    memory: Annotated[int, Meta(ge=6 << 20, le=1 << 50)] | None = None
+    memory: Annotated[int, Meta(ge=_LEAST_MEMORY, le=1 << 50)] | None = None
     """Bytes."""
     cpus: Annotated[float, Meta(ge=0.01, le=4096)] | None = None
     """A hundredth is the least that the kernel can measure out."""
@@ -107,8 +111,8 @@ class RunRequest(_Model, frozen=True, kw_only=True):
         """Check what gets into files of the container, where a line more would mean something."""
         if self.hostname is not None and not _HOSTNAME.fullmatch(self.hostname):
             raise ValueError(
-                "hostname: expected up to 64 letters, digits, dots and hyphens, "
-                f"got {self.hostname!r}"
+                "hostname: expected up to 64 letters, digits, dots and hyphens, 63 of them between "
+                f"dots, got {self.hostname!r}"
             )
         for server in self.dns:
             if not _is_address(server):
@@ -236,6 +240,19 @@ def request(**fields: object) -> RunRequest:
         UserError: one of them cannot be.
     """
     given = {name.replace("_", "-"): msgspec.to_builtins(value) for name, value in fields.items()}
+    name = given.get("name")
+    if isinstance(name, str) and not is_name(name):
+        raise UserError(
+            f"a container cannot be named {name!r}",
+            hint="up to 63 small letters, digits, dots, dashes and underscores, not one of these first or last",
+        )
+    limits = given.get("limits")
+    memory = limits.get("memory") if isinstance(limits, dict) else None
+    if isinstance(memory, int) and memory < _LEAST_MEMORY:
+        raise UserError(
+            f"a memory limit of {memory} bytes is too little",
+            hint="give at least 6m, and the unit with it: 512m or 2g",
+        )
     try:
         return msgspec.convert(given, RunRequest)
     except msgspec.ValidationError as error:
@@ -260,7 +277,7 @@ def parse_port(text: str) -> Port:
         "host": host,
         "container": pair,
         "protocol": protocol or "tcp",
-        "address": address or None,
+        "address": None if address in ("", "0.0.0.0") else address,  # noqa: S104  # compared only
     }
     try:
         return msgspec.convert(fields, Port, strict=False)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from bulkhead.cli import containers
+from bulkhead.client.connection import Connection, Interrupted, Missing
+from bulkhead.client.containers import Containers
+from bulkhead.model.containers import Ended
 from bulkhead.model.errors import UserError
 
 
@@ -20,11 +27,11 @@ from bulkhead.model.errors import UserError
         (["-p", "80", "nginx"], "a port mapping cannot be '80'"),
         (["-v", "data", "nginx"], "a volume cannot be 'data'"),
         (["-m", "much", "nginx"], "a size cannot be 'much'"),
-        (["-m", "1k", "nginx"], "the container cannot be like that"),
+        (["-m", "512", "nginx"], "a memory limit of 512 bytes is too little"),
         (["--cpus", "0", "nginx"], "the container cannot be like that"),
         (["-e", "NAME", "nginx"], "--env cannot be 'NAME'"),
         (["--restart", "often", "nginx"], "a restart policy cannot be 'often'"),
-        (["--name", "Not A Name", "nginx"], "the container cannot be like that"),
+        (["--name", "Not A Name", "nginx"], "a container cannot be named 'Not A Name'"),
         (["NGINX:::"], "an image cannot be named 'NGINX:::'"),
     ],
 )
@@ -68,6 +75,69 @@ class Listener:
         _, _, body = self.request.partition(b"\r\n\r\n")
         received: dict[str, object] = json.loads(body or b"{}")
         return received
+
+
+def test_what_cannot_be_passed_on_is_no_traceback() -> None:
+    """A time that is no number, and two kinds of output at once."""
+    for words in (["-t", "nan", "a"], ["-t", "inf", "a"], ["-t", "-1", "a"]):
+        done = CliRunner().invoke(containers.stop_command, words)
+        assert (done.exit_code, done.stderr[:6]) == (2, "Usage:"), words
+    done = CliRunner().invoke(containers.run_command, ["-f", "--json", "nginx"])
+    assert done.exit_code == 2
+    assert "--follow shows what the container writes" in done.stderr
+
+
+@pytest.mark.parametrize("command", [containers.stop_command, containers.rm_command])
+def test_one_name_that_is_wrong_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: click.Command
+) -> None:
+    """What was done is told, and what was not; each name counts once."""
+    asked: list[str] = []
+
+    def act(_: Containers, name: str, **options: object) -> Ended:
+        asked.append(name)
+        if name == "nosuch":
+            raise Missing("there is no container 'nosuch'")
+        return Ended(name=name)
+
+    monkeypatch.setattr(Containers, "stop", act)
+    monkeypatch.setattr(Containers, "remove", act)
+    monkeypatch.setenv("BULKHEAD_CONTAINERS", str(tmp_path / "s"))
+
+    done = CliRunner().invoke(command, ["a", "nosuch", "b", "a"])
+
+    assert asked == ["a", "nosuch", "b"]
+    assert done.stdout == "a\nb\n"
+    assert str(done.exception) == "there is no container 'nosuch'"
+
+
+def test_an_interrupt_does_not_say_that_nothing_was_done(tmp_path: Path) -> None:
+    """The machine has the request, and may carry it out; what changes nothing is not meant."""
+    connection = Connection(tmp_path / "s")
+    with socket.socket(socket.AF_UNIX) as service:
+        service.bind(str(tmp_path / "s"))
+        service.listen()
+        for method, kind in (("POST", Interrupted), ("DELETE", Interrupted), ("GET", None)):
+            with pytest.raises(KeyboardInterrupt) as caught, interrupt_soon():
+                connection.call(method, "/x", dict, timeout_s=30)
+            assert type(caught.value) is (kind or KeyboardInterrupt)
+            assert ("may have done" in str(caught.value)) == (kind is not None)
+
+
+@contextmanager
+def interrupt_soon() -> Iterator[None]:
+    """Send Ctrl-C to this process in a moment."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_ps_shows_a_container_whose_record_is_damaged(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bulkhead.cli import main as module
+from bulkhead.client.containers import Containers
 
 
 @pytest.mark.parametrize(
@@ -44,3 +45,28 @@ def test_a_home_that_cannot_be_written_to_names_the_variable(
     hint = f"  hint: name a directory that can be written to in {variable}\n" if variable else ""
     assert code == 1
     assert capsys.readouterr().err == f"bulkhead: {where}: Permission denied\n{hint}"
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("container 'web' runs on", "container 'web' runs on"),
+        ("", "interrupted; nothing half-made was left, run it again to carry on"),
+    ],
+)
+def test_an_interrupt_is_told_as_whoever_was_interrupted_says(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], said: str, told: str
+) -> None:
+    """What a machine was asked for may have been done; most else leaves nothing."""
+    monkeypatch.setattr(sys, "argv", ["bulkhead", "ps"])
+
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt(said)
+
+    monkeypatch.setattr(Containers, "list_containers", interrupt)
+    monkeypatch.setenv("BULKHEAD_CONTAINERS", "/nonexistent")
+
+    code = module.main()
+
+    assert code == 130
+    assert capsys.readouterr().err.split("\n")[-2] == told

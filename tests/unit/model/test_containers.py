@@ -62,9 +62,11 @@ def test_refuses_other_restart_policies(text: str) -> None:
 
 @pytest.mark.parametrize("name", ["Web", "-a", "a/b", "..", ".", "a" * 64, "a\n", ""])
 def test_a_name_is_harmless_as_a_path(name: str) -> None:
-    """Names become files, hosts and cgroups."""
-    with pytest.raises(UserError, match="the container cannot be like that"):
+    """Names become files, hosts and cgroups; whoever asks without our client is refused too."""
+    with pytest.raises(UserError, match="a container cannot be named"):
         model.request(image="x", name=name)
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"image": "x", "name": name}, model.RunRequest)
 
 
 @pytest.mark.parametrize(

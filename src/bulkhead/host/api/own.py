@@ -117,6 +117,8 @@ class OwnService:
     async def apply(self, query: NoParameters, body: ApplyKeys, peer: Peer) -> ApplyResult:
         """Apply again, as after a failure whose reason is gone."""
         keys = None if body.keys is None else full(body.keys)
+        for key in keys or ():
+            self._node.groups.require(parse(key))
         return await self._node.applier.ask(ApplyRequest(action="apply", keys=keys))
 
     async def applied(self, query: NoParameters, body: None, peer: Peer) -> ApplyResult:

@@ -23,7 +23,7 @@ from bulkhead.model.errors import UserError
 from bulkhead.model.health import Condition
 from bulkhead.model.history import Change, Commit
 from bulkhead.model.settings.groups import Groups
-from bulkhead.model.settings.keys import Key, Settings, format, merge, remove
+from bulkhead.model.settings.keys import Key, Settings, flatten, format, merge, remove
 
 KEEP = 200
 """Commits that are kept."""
@@ -120,10 +120,21 @@ class Store:
             self._transactions.stage(tx, checked)
 
     def stage_unset(self, tx: str, keys: Sequence[Key]) -> None:
-        """Add keys that the commit returns to the image's defaults, each with all below it."""
+        """Add keys that the commit returns to the image's defaults, each with all below it.
+
+        Raises:
+            SettingsError: there is no such setting, and nothing is stored there either.
+        """
         if not all(keys):
             raise UserError("an empty key names no setting", hint="name one: settings.motd")
         with self._writing():
+            # Of another version there may be values that this one has no setting for.
+            stored = self.state().stored
+            there = [*flatten(stored.settings), *flatten(self.pending(tx))]
+            there += [(name,) for name in stored.kept]
+            for key in keys:
+                if not any(known[: len(key)] == key for known in there):
+                    self._groups.require(key)
             self._transactions.stage_unset(tx, keys)
 
     def delete(self, tx: str) -> list[Key]:

@@ -191,6 +191,26 @@ def _check_present(value: dict[str, object], kind: Type, where: Where, *, comple
             raise SettingsError((*where, name), "is missing, and the rest means nothing without it")
 
 
+def check_key(kind: Type, key: Sequence[str]) -> None:
+    """Check that a key names something of a group.
+
+    Args:
+        kind: the group's type.
+        key: the key, the group's name first.
+
+    Raises:
+        SettingsError: it does not.
+    """
+    for depth, name in enumerate(key[1:], 1):
+        inner = kind.inside(name)
+        if inner is None:
+            table = next((choice for choice in kind.choices if choice.shape == "table"), None)
+            if table is None:
+                raise SettingsError((*key[: depth + 1],), "there is no such setting")
+            _unknown(name, table, (*key[:depth],))
+        kind = inner
+
+
 def _check_list(
     value: Sequence[object], kind: Type, where: Where, *, complete: bool
 ) -> list[object]:

@@ -128,6 +128,14 @@ class Groups:
         kind = self._find(key)
         return _guess(text) if kind is None else _read(text, kind)
 
+    def require(self, key: Key) -> None:
+        """Check that a key names a setting, or what settings are in.
+
+        Raises:
+            SettingsError: it names none; the hint is the nearest that does.
+        """
+        checking.check_key(self.kind(key[0]), key)
+
     def known(self) -> Iterator[tuple[Key, Type]]:
         """Yield every key with its type; `<name>` stands for names that are free."""
         for name in self.names:

@@ -64,6 +64,14 @@ def test_unset_returns_to_the_images_default(api: Api) -> None:
     assert api.call("GET /settings").json() == {"motd": "Welcome to Bulkhead!"}
 
 
+def test_a_misspelt_key_takes_no_effect_again(api: Api) -> None:
+    """Nothing would be made to take effect, and that looked like luck."""
+    answer = api.call(f"POST {OWN}/apply", {"keys": ["settings.motd", "ntp.time-server"]})
+
+    assert answer.status == 400
+    assert b"did you mean 'time-servers'?" in answer.raw
+
+
 def test_a_plan_changes_nothing(api: Api, agent: Agent) -> None:
     """The agent is asked what it would do with the settings as they would be."""
     api.call("PATCH /settings?tx=t", {"motd": "planned"})

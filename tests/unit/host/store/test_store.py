@@ -112,6 +112,29 @@ def test_unset_returns_to_the_default(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        (("network", "hostnam"), "did you mean 'hostname'?"),
+        (("ntp", "time-server"), "did you mean 'time-servers'?"),
+        (("mtod",), "did you mean 'motd'?"),
+        (("motd", "x"), None),
+    ],
+)
+def test_a_setting_that_is_not_there_cannot_be_unset(
+    tmp_path: Path, key: tuple[str, ...], hint: str | None
+) -> None:
+    """Whoever misspelt it hears of it, as with `set`; a part of a name or a free name is fine."""
+    node = store(tmp_path)
+    node.stage_unset("t", [("network",), ("kernel", "sysctl", "vm.swappiness")])
+
+    with pytest.raises(SettingsError, match="there is no such setting") as caught:
+        node.stage_unset("u", [key])
+
+    assert caught.value.hint == hint
+    assert node.transactions() == ["t"]
+
+
 def test_set_after_unset_in_a_transaction_stays(tmp_path: Path) -> None:
     """Within a transaction the last word counts."""
     node = store(tmp_path)
