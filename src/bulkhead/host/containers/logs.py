@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from bulkhead.host.containers.shorten import HALF_LINE, MARK
+
 CHUNK = 64 * 1024
 POLL_S = 0.2
 """inotify would save these looks, but only while somebody follows a log."""
@@ -51,11 +53,21 @@ def _chunk(path: Path, position: int) -> tuple[bytes, int]:
             size = os.fstat(file.fileno()).st_size
             if size < position:  # it was shortened meanwhile
                 position = max(0, size - (position - size))
+            position = max(position, _first_line(file))
             file.seek(position)
             data = file.read(CHUNK)
             return data, position + len(data)
     except FileNotFoundError:
         return b"", 0
+
+
+def _first_line(file: BinaryIO) -> int:
+    """Return where the first line begins that is whole; see `shorten`."""
+    file.seek(0)
+    if file.read(len(MARK)) != MARK:
+        return 0
+    rest = file.read(HALF_LINE)
+    return len(MARK) + len(rest) - len(rest.lstrip(b"\0"))
 
 
 def _start(path: Path, tail: int | None) -> int:

@@ -5,7 +5,6 @@ Nothing but this is imported: it runs every minute.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import sys
@@ -14,6 +13,11 @@ from pathlib import Path
 DIRECTORY = Path("/var/log/containers")
 LARGEST = 16 * 1024 * 1024
 KEPT = 8 * 1024 * 1024
+
+MARK = b"\0bulkhead: cut\0"
+"""What a shortened log begins with, then NULs until the first line that is whole."""
+HALF_LINE = 1024 * 1024
+"""The longest half of a line that is taken away; of a longer one the end stays."""
 
 _COLLAPSE_RANGE = 0x08
 _ALIGNMENT = 64 * 1024  # a multiple of every file system's block
@@ -26,7 +30,8 @@ def shorten(
 
     The beginning is cut out of the file in place (fallocate(2),
     FALLOC_FL_COLLAPSE_RANGE): whoever appends to it goes on undisturbed and
-    nothing is lost between a copy and a truncation.
+    nothing is lost between a copy and a truncation. What is left of the line
+    that the cut went through is blanked, and passed over by who reads it.
 
     Returns:
         The names of those that are shorter now, and why others could not be shortened: one that
@@ -47,21 +52,31 @@ def shorten(
 
 
 def _cut(path: Path, length: int) -> None:
+    import ctypes  # who reads logs has no use for it
+
     libc = ctypes.CDLL(None, use_errno=True)
     descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
+        in_line = os.pread(descriptor, 1, length - 1) != b"\n"
         mode, offset = ctypes.c_int(_COLLAPSE_RANGE), ctypes.c_int64(0)
-        if libc.fallocate(descriptor, mode, offset, ctypes.c_int64(length)) == 0:
-            return
-        number = ctypes.get_errno()
-        if number != errno.EOPNOTSUPP:
-            raise OSError(number, os.strerror(number), str(path))
-        # Not on ext4 or XFS: lines that are written between these two steps are lost.
-        tail = os.pread(descriptor, os.fstat(descriptor).st_size - length, length)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, tail, 0)
+        if libc.fallocate(descriptor, mode, offset, ctypes.c_int64(length)) != 0:
+            number = ctypes.get_errno()
+            if number != errno.EOPNOTSUPP:
+                raise OSError(number, os.strerror(number), str(path))
+            # Not on ext4 or XFS: lines that are written between these two steps are lost.
+            tail = os.pread(descriptor, os.fstat(descriptor).st_size - length, length)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, tail, 0)
+        if in_line:
+            _blank_half_line(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _blank_half_line(descriptor: int) -> None:
+    end = os.pread(descriptor, HALF_LINE, 0).find(b"\n", len(MARK) - 1) + 1
+    if end:
+        os.pwrite(descriptor, MARK.ljust(end, b"\0"), 0)
 
 
 def main() -> int:

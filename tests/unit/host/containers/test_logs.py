@@ -88,6 +88,28 @@ def test_a_long_log_loses_its_beginning_in_place(tmp_path: Path) -> None:
     assert small.stat().st_size == 1000
 
 
+def test_a_shortened_log_begins_with_a_whole_line(tmp_path: Path) -> None:
+    """Who reads lines of JSON finds no half of one; cut twice, and cut between two lines, too."""
+    path = tmp_path / "web.log"
+    line = b'{"text":"%06d"}\n'
+    path.write_bytes(b"".join(line % number for number in range(40_000)))
+
+    for kept in (300_000, 150_000):
+        shorten.shorten(tmp_path, largest=kept, kept=kept)
+        lines = collect(path).splitlines(keepends=True)
+        assert path.read_bytes().startswith(shorten.MARK)
+        assert all(len(each) == 18 and each.startswith(b"{") for each in lines)
+        assert lines[-1] == line % 39_999
+        assert [int(each[9:15]) for each in lines] == list(range(40_000 - len(lines), 40_000))
+        assert collect(path, tail=100_000) == collect(path)
+        assert len(b"".join(lines)) > kept - 18 - len(shorten.MARK)
+
+    whole = b"x" * (64 * 1024 - 1) + b"\n"
+    path.write_bytes(whole * 3)
+    shorten.shorten(tmp_path, largest=1, kept=2 * len(whole))
+    assert collect(path) == whole * 2
+
+
 def test_a_log_that_cannot_be_shortened_keeps_no_other_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
