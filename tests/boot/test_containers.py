@@ -277,6 +277,38 @@ def test_memory_runs_out_for_containers_first(there: Containers, box: Container)
     assert run(there, "box", "sh", "-c", adjust) == (1, "100\n")
 
 
+def test_no_mount_hides_another(there: Containers) -> None:
+    """Volumes inside of each other and over /etc, in the wrong order: all are there."""
+    volumes = tuple(
+        Volume(source=source, target=target)
+        for source, target in (("inner", "/x/y"), ("config", "/etc"), ("outer", "/x"))
+    )
+    there.run(RunRequest(image=BUSYBOX, name="mounts", volumes=volumes))
+    script = "cat /etc/resolv.conf /etc/hosts >/dev/null; awk '{print $2}' /proc/mounts"
+
+    code, mounts = run(there, "mounts", "sh", "-ec", script)
+    there.remove("mounts", force=True)
+
+    places = [line for line in mounts.splitlines() if line.startswith(("/x", "/etc"))]
+    assert code == 0
+    assert places == ["/etc", "/x", "/etc/resolv.conf", "/etc/hosts", "/etc/hostname", "/x/y"]
+
+
+def test_a_container_that_has_ended_does_not_keep_its_port(there: Containers) -> None:
+    """Its exit code stays known, and it cannot take the port back from whoever has it then."""
+    ports = (Port(host=9401, container=80),)
+    there.run(RunRequest(image=BUSYBOX, name="job", command=("busybox", "true"), ports=ports))
+    assert list(there.logs("job", follow=True)) == []
+
+    there.run(RunRequest(image=BUSYBOX, name="next", ports=ports))
+
+    assert (there.inspect("job").state, there.inspect("job").exit_code) == ("exited", 0)
+    with pytest.raises(UserError, match="port 9401/tcp leads to container 'next' already"):
+        there.start("job")
+    for name in ("job", "next"):
+        there.remove(name, force=True)
+
+
 def test_users_of_the_machine_are_for_those_who_ask(there: Containers, box: Container) -> None:
     """What they own in a shared volume is out of reach for a container with its own."""
     shared = Volume(source="kept", target="/kept")

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from bulkhead.lib.dirs import repository_root
-from bulkhead.machine import process, state
+from bulkhead.machine import ports, process, state
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -109,6 +109,28 @@ def test_nobody_reaches_the_agent_without_the_token(machine: Machine, record: st
     command_line = Path(f"/proc/{record.process.pid}/cmdline").read_text()
     assert code == 401
     assert record.token not in command_line
+
+
+def test_a_containers_port_is_free_again_when_it_is_gone(
+    machine: Machine, record: state.Record
+) -> None:
+    """Removed under the workstation's eyes, while the demo's and the channels' stay."""
+    words = ("--name", "second", "-p", "8123:80", "bulkhead/demo")
+    running = machine.commands.start("run", *words)
+    output, errors = running.communicate(timeout=300)
+    assert (running.returncode, output) == (0, "second\n"), errors
+    opened = state.find().host_port(8123)
+    held = ports.bind(opened)
+
+    removed = machine.commands.start("rm", "-f", "nosuch", "second")
+    output, errors = removed.communicate(timeout=300)
+
+    assert held is None
+    assert (removed.returncode, output, errors) == (0, "second\n", "")
+    assert state.find().spec.forwards == record.spec.forwards
+    holder = ports.bind(opened)
+    assert holder is not None
+    holder.close()
 
 
 def ctl(machine: Machine, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -17,7 +17,7 @@ from typing import IO, TypeVar
 import click
 
 from bulkhead.cli.common import print_json, print_table, program, progress
-from bulkhead.client.connection import Missing
+from bulkhead.client.connection import Busy, Missing
 from bulkhead.client.containers import Containers, Report, read_file
 from bulkhead.lib.progress import Task
 from bulkhead.model import containers as model
@@ -108,20 +108,20 @@ def _each(
     for name in dict.fromkeys(names):
         try:
             ended = act(name)
-        except RemoteError:
-            raise  # nobody answers: the others need not be tried
         except BulkheadError as error:
             failed.append(error)
+            if isinstance(error, RemoteError) and not isinstance(error, Busy):
+                break  # nobody answers: the others need not be tried
         else:
             done += [ended] if ended is not None else []
             if ended is not None and not as_json:
                 click.echo(ended.name)
+    if as_json and (done or not failed):
+        print_json(done)
     if len(failed) == 1:
         raise failed[0]
     if failed:
         raise UserError("\n".join(str(error) for error in failed))
-    if as_json:
-        print_json(done)
 
 
 @click.command("ps")
@@ -225,18 +225,18 @@ def run_command(
     machine_containers = _open(machine)
     with _reporting(f"pulling {reference.familiar(request.image)}") as report:
         made = machine_containers.run(request, report=report)
-    _forward(machine, made)
     if as_json:
         print_json(made)
     elif not follow:
         click.echo(made.name)
-    if not follow:
-        return 0
     try:
+        _forward(machine, made)
+        if not follow:
+            return 0
         _copy(machine_containers.logs(made.name, follow=True))
+        return machine_containers.inspect(made.name).exit_code or 0
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"container {made.name!r} runs on") from None
-    return machine_containers.inspect(made.name).exit_code or 0
 
 
 @click.command("start")
@@ -254,7 +254,7 @@ def start_command(*, machine: str | None, as_json: bool, name: str) -> None:
 
 @click.command("stop")
 @click.option(
-    "-t", "--time", "timeout", type=click.FloatRange(0, 86400), default=10, show_default=True,
+    "-t", "--time", "timeout", type=click.FloatRange(0, model.STOP_LIMIT_S), default=10, show_default=True,
     callback=_number, help="Seconds until SIGKILL.",
 )  # fmt: skip
 @_machine_option

@@ -16,7 +16,7 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> int 
     """Return the bytes of a size with K, M, G or T for powers of 1024."""
     if value is None:
         return None
-    match = re.fullmatch(r"([1-9][0-9]*)([KMGT]?)", value.upper().removesuffix("B"))
+    match = re.fullmatch(r"([1-9][0-9]{0,14})([KMGT]?)", value.upper().removesuffix("B"))
     if match is None:
         raise click.BadParameter(f"{value!r} is no size; write it like 512M or 8G", ctx, param)
     return int(match[1]) * _UNITS.get(match[2], 1)

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from bulkhead.client.connection import Answer, Connection
+from bulkhead.client.connection import Answer, Connection, Interrupted
 from bulkhead.model.api import (
     PREFIX,
     SOCKET,
@@ -136,7 +136,10 @@ class Api:
     def plan(self, tx: str) -> Plan:
         """Return what a transaction would change, with the files and services it would touch."""
         path = _path(f"{PREFIX}/plan", tx=tx)
-        return self.connection.call("POST", path, Plan, timeout_s=APPLY_S)
+        try:
+            return self.connection.call("POST", path, Plan, timeout_s=APPLY_S)
+        except Interrupted:
+            raise KeyboardInterrupt from None  # nothing would have been done
 
     def commit(
         self, tx: str, *, message: str | None = None, on_failure: OnFailure = "keep"

@@ -48,5 +48,5 @@ def _directory(own: str, xdg: str, default: str) -> Path:
     base = os.environ.get(xdg)
     # The specification says that relative paths must be ignored.
     if base and os.path.isabs(base):
-        return Path(base) / "bulkhead"
-    return Path.home() / default / "bulkhead"
+        return absolute(Path(base) / "bulkhead")
+    return absolute(Path.home() / default / "bulkhead")

@@ -11,6 +11,8 @@ from bulkhead.machine.spec import Forward
 from bulkhead.model.errors import HostError
 
 _FIRST_UNPRIVILEGED = 1024
+_PATIENCE_S = 60.0
+"""For another command that opens or closes ports: it asks the machine, which may have to wake up."""
 _ALWAYS = {state.CHANNEL_PORT, state.API_PORT, state.DEMO_PORT}
 
 
@@ -27,7 +29,7 @@ def forward(name: str | None, guest_port: int) -> int:
         UserError: no such machine runs.
         HostError: QEMU refused.
     """
-    with state.exclusive(state.find(name).spec.name) as directory:
+    with state.exclusive(state.find(name).spec.name, patience_s=_PATIENCE_S) as directory:
         record = state.find(name)
         for known in record.spec.forwards:
             if known.guest_port == guest_port:
@@ -59,14 +61,17 @@ def close_unused(name: str | None, used: Callable[[], Collection[int]]) -> None:
         UserError: no such machine runs.
         HostError: another command is at work on the machine.
     """
-    with state.exclusive(state.find(name).spec.name) as directory:
+    record = state.find(name)
+    if all(known.guest_port in _ALWAYS for known in record.spec.forwards):
+        return
+    with state.exclusive(record.spec.name) as directory:
         record = state.find(name)
-        if all(known.guest_port in _ALWAYS for known in record.spec.forwards):
-            return
         wanted = {*used(), *_ALWAYS}
-        kept = tuple(known for known in record.spec.forwards if known.guest_port in wanted)
+        gone = [known for known in record.spec.forwards if known.guest_port not in wanted]
         with qmp.connect(directory) as control:
-            for known in set(record.spec.forwards) - set(kept):
+            for known in gone:
                 control.monitor(f"hostfwd_remove network tcp:{ports.LOOPBACK}:{known.host_port}")
-        spec = msgspec.structs.replace(record.spec, forwards=kept)
-        state.write(msgspec.structs.replace(record, spec=spec))
+                left = tuple(other for other in record.spec.forwards if other != known)
+                spec = msgspec.structs.replace(record.spec, forwards=left)
+                record = msgspec.structs.replace(record, spec=spec)
+                state.write(record)

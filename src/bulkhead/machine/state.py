@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -166,8 +167,12 @@ def channel(name: str | None = None) -> Channel:
 
 
 @contextmanager
-def exclusive(name: str) -> Iterator[Path]:
+def exclusive(name: str, *, patience_s: float = 2.0) -> Iterator[Path]:
     """Keep others from starting or stopping a machine; yield its directory.
+
+    Args:
+        name: the machine's.
+        patience_s: how long to wait for somebody else; what opens a port, say, is soon done.
 
     Raises:
         HostError: somebody else is at it.
@@ -179,7 +184,7 @@ def exclusive(name: str) -> Iterator[Path]:
         place.parent / f".{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
     )
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(descriptor, patience_s)
         place.mkdir(exist_ok=True, mode=0o700)
         yield place
     except BlockingIOError as error:
@@ -189,3 +194,16 @@ def exclusive(name: str) -> Iterator[Path]:
         ) from error
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, patience_s: float) -> None:
+    end = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+        else:
+            return

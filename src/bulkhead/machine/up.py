@@ -124,7 +124,7 @@ def _check_running(request: Request, record: Record) -> None:
         "variant": (named, record.variant),
         "--memory": (request.memory_mib, spec.memory_mib),
         "--cpus": (request.cpus, spec.cpus),
-        "--disk-size": (request.disk_size, spec.disks[0].size if spec.disks else None),
+        "--disk-size": (_disk_size(request, record), spec.disks[0].size if spec.disks else None),
         "--accel": (
             None if request.accelerator == "auto" else request.accelerator, spec.accelerator.value
         ),
@@ -185,8 +185,10 @@ def _bring_up(
     build_s = time.monotonic() - started
     vm = tools("vm", cache=cache_dir(), progress=progress, locked=request.locked)
     choice = accelerate.choose(request.accelerator, tools=vm, cache=cache_dir(), progress=progress)
+    _place_image(directory, manifest, before, request)
     record = describe(request, manifest, choice, directory=directory, before=before)
-    _place_image(directory, manifest, before, fresh=request.fresh)
+    # What is stored from now on belongs to this image, however far the start comes.
+    state.write(record)
     return _start(record, directory, vm), build_s
 
 
@@ -202,13 +204,16 @@ def describe(
     disk = manifest.output("disk")
     assert disk is not None
     known = before.spec.forwards if before else ()
+    size = max(request.disk_size or DISK, disk.size)
+    if before is not None and (directory / files.overlay(0)).exists():
+        size = before.spec.disks[0].size or size
     spec = MachineSpec(
         name=request.name,
         boot=Firmware(),
         accelerator=choice.accelerator,
         memory_mib=request.memory_mib or MEMORY_MIB,
         cpus=request.cpus or CPUS,
-        disks=(Disk(image=directory / _IMAGE, size=max(request.disk_size or DISK, disk.size)),),
+        disks=(Disk(image=directory / _IMAGE, size=size),),
         forwards=ports.choose(
             dict.fromkeys(
                 (
@@ -237,22 +242,41 @@ def describe(
 
 
 def _place_image(
-    directory: Path, manifest: Manifest, before: Record | None, *, fresh: bool
+    directory: Path, manifest: Manifest, before: Record | None, request: Request
 ) -> None:
-    """Link the image into the machine's directory; with `fresh`, drop what was stored on top of it.
+    """Link the image into the machine's directory; drop what was stored on top of it, if asked for.
 
     A link or a copy, not a path: the machine's disk stays whole when the next
     build replaces the image.
 
     Raises:
-        UserError: what was stored is on top of another image, and may not be dropped.
+        UserError: what was stored is on top of another image or of another size, and may not be
+            dropped.
     """
     disk = manifest.output("disk")
     assert disk is not None
-    make_room(directory, disk.sha256, before=before.image_sha256 if before else None, fresh=fresh)
+    make_room(
+        directory, disk.sha256, before=before.image_sha256 if before else None, fresh=request.fresh
+    )
+    size = _disk_size(request, before) if (directory / files.overlay(0)).exists() else None
+    has = before.spec.disks[0].size if before is not None else None
+    if size is not None and has is not None and size != has:
+        raise UserError(
+            f"its disk has {has >> 20} MiB, and keeps them",
+            where=f"machine {directory.name}",
+            hint="--fresh makes another one, and gives up what is stored there",
+        )
     if not (directory / _IMAGE).exists():
         source = repository_root() / "out" / manifest.variant / disk.file
         link_or_copy(source, directory / _IMAGE)
+
+
+def _disk_size(request: Request, record: Record | None) -> int | None:
+    """Return the size that a disk gets when this one is asked for: never less than the image's."""
+    if request.disk_size is None or record is None or not record.spec.disks:
+        return None
+    image = record.spec.disks[0].image
+    return max(request.disk_size, image.stat().st_size if image.exists() else 0)
 
 
 def make_room(directory: Path, image: str, *, before: str | None, fresh: bool) -> None:
@@ -271,7 +295,9 @@ def make_room(directory: Path, image: str, *, before: str | None, fresh: bool) -
     overlay = directory / files.overlay(0)
     if changed and overlay.exists() and not fresh:
         raise UserError(
-            "the image has changed, and what the machine has stored belongs to the one before",
+            "the image has changed, and what the machine has stored belongs to the one before"
+            if before is not None
+            else "what the machine has stored belongs to an image that is not known any more",
             where=f"machine {directory.name}",
             hint="--fresh gives up its containers, volumes and settings; --name starts another machine",
         )

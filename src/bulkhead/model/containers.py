@@ -7,11 +7,10 @@ limit. Unknown fields are refused, so a misspelt option is never ignored.
 from __future__ import annotations
 
 import re
-import sys
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from bulkhead.model.errors import UserError
 from bulkhead.model.problem import Problem
@@ -58,17 +57,33 @@ class Volume(_Model, frozen=True, kw_only=True):
 
 _LEAST_MEMORY = 6 << 20
 """Bytes; with less, no container starts."""
+_MOST_MEMORY = 1 << 50
+_MOST_PROCESSES = 4 << 20
+"""PID_MAX_LIMIT, see proc(5)."""
+STOP_LIMIT_S = 3600
 
 
 class Limits(_Model, frozen=True, kw_only=True):
     """What a container may take. None is no limit, except for processes."""
 
-    memory: Annotated[int, Meta(ge=_LEAST_MEMORY, le=1 << 50)] | None = None
+    memory: Annotated[int, Meta(ge=_LEAST_MEMORY)] | None = None
     """Bytes."""
     cpus: Annotated[float, Meta(ge=0.01, le=4096)] | None = None
     """A hundredth is the least that the kernel can measure out."""
-    processes: Annotated[int, Meta(ge=1, le=4 << 20)] = 4096
+    processes: Annotated[int, Meta(ge=1)] = 4096
     """Threads count too. Never unlimited: a fork bomb must not take the machine."""
+
+
+def check_limits(limits: Limits) -> None:
+    """Refuse what no machine has. Not a rule of the type: what is stored already stays readable.
+
+    Raises:
+        UserError: a limit is too large for the kernel.
+    """
+    if (limits.memory or 0) > _MOST_MEMORY:
+        raise UserError(f"a memory limit of {limits.memory} bytes is more than any machine has")
+    if limits.processes > _MOST_PROCESSES:
+        raise UserError(f"a kernel has {_MOST_PROCESSES} processes at most, not {limits.processes}")
 
 
 class Restart(_Model, frozen=True, kw_only=True):
@@ -151,7 +166,7 @@ class Container(_Model, frozen=True, kw_only=True):
     userns: Literal["own", "host"] = "host"
     first_user: int | None = None
     """The machine's number of the container's user 0; it has 65536 from there on."""
-    unreadable: str | None = None
+    unreadable: str | UnsetType = UNSET
     """Why its record cannot be read. Only its name and state are known then, and when that file was written."""
 
 
@@ -189,7 +204,7 @@ class Event(_Model, frozen=True, kw_only=True, omit_defaults=True):
 class StopRequest(_Model, frozen=True, kw_only=True):
     """How to stop: SIGTERM, and SIGKILL after `timeout` seconds."""
 
-    timeout: Annotated[float, Meta(ge=0, le=3600)] = 10
+    timeout: Annotated[float, Meta(ge=0, le=STOP_LIMIT_S)] = 10
 
 
 class Ended(_Model, frozen=True, kw_only=True):
@@ -254,7 +269,9 @@ def request(**fields: object) -> RunRequest:
             hint="give at least 6m, and the unit with it: 512m or 2g",
         )
     try:
-        return msgspec.convert(given, RunRequest)
+        made = msgspec.convert(given, RunRequest)
+        check_limits(made.limits)
+        return made
     except msgspec.ValidationError as error:
         raise UserError(f"the container cannot be like that: {error}") from error
 
@@ -315,8 +332,10 @@ def parse_size(text: str) -> int:
     if match is None:
         raise UserError(f"a size cannot be {text!r}", hint="write it as 512m or 2g")
     number, unit = match[1], _SIZES[match[2]]
-    # More digits than this are no number that a limit can be, and too many for a float.
-    return int(float(number) * unit) if len(number) <= 18 else sys.maxsize
+    # More digits than this are too many for a float, and no size of anything.
+    if len(number.partition(".")[0].lstrip("0")) > 18:
+        raise UserError(f"a size cannot be {text[:20]}…", hint="write it as 512m or 2g")
+    return int(float(number) * unit)
 
 
 def parse_restart(text: str) -> Restart:

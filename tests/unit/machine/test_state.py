@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -102,13 +103,20 @@ def test_a_record_that_cannot_be_read_is_none(place: Path) -> None:
 
 
 def test_one_command_at_a_time() -> None:
-    """Who comes second is told so at once."""
+    """Who comes second is told so, unless the first has ended by the time that it waits."""
     with (
         state.exclusive("one"),
         pytest.raises(HostError, match="another command is starting or stopping machine 'one'"),
-        state.exclusive("one"),
+        state.exclusive("one", patience_s=0),
     ):
         pass
+
+    first = state.exclusive("one")
+    first.__enter__()
+    leaves = threading.Timer(0.1, first.__exit__, (None, None, None))
+    leaves.start()
+    with state.exclusive("one", patience_s=30):
+        leaves.join()
 
 
 def test_keeps_its_ports_while_they_are_free() -> None:

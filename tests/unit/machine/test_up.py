@@ -144,6 +144,8 @@ def test_what_a_machine_has_stored_goes_only_when_asked_for(tmp_path: Path) -> N
     with pytest.raises(UserError, match="the image has changed, and what the machine has stored"):
         up.make_room(tmp_path, "new", before="old", fresh=False)
     assert overlay.read_bytes() == b"volumes"
+    with pytest.raises(UserError, match="belongs to an image that is not known any more"):
+        up.make_room(tmp_path, "new", before=None, fresh=False)
     up.make_room(tmp_path, "old", before="old", fresh=False)
     assert overlay.exists()
     up.make_room(tmp_path, "new", before="old", fresh=True)

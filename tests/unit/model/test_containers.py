@@ -37,11 +37,18 @@ def test_reads_volumes_sizes_and_restart_policies() -> None:
     assert [model.parse_size(t) for t in ("512m", "2g", "1.5k", "100", "1GiB")] == [
         512 * 1024**2, 2 * 1024**3, 1536, 100, 1024**3,
     ]  # fmt: skip
-    for text in ("9" * 400, "9223372036854775807", "99999999999g"):
-        with pytest.raises(UserError, match="the container cannot be like that"):
+    assert model.parse_size(f"{'0' * 40}512.{'0' * 40}m") == 512 * 1024**2
+    for text in ("9" * 400, "1" * 19 + "k"):
+        with pytest.raises(UserError, match="a size cannot be"):
+            model.parse_size(text)
+    for text in ("999999999999999999", "99999999999g"):
+        with pytest.raises(UserError, match="is more than any machine has"):
             model.request(image="x", limits={"memory": model.parse_size(text)})
-    with pytest.raises(UserError, match="the container cannot be like that"):
-        model.request(image="x", limits={"processes": 10**20})
+    for processes in (5_000_000, 10**20):
+        with pytest.raises(UserError, match=r"a kernel has|the container cannot be like that"):
+            model.request(image="x", limits={"processes": processes})
+    stored = {"image": "x", "limits": {"memory": 1 << 60}}
+    assert msgspec.convert(stored, model.RunRequest).limits.memory == 1 << 60
     assert model.parse_restart("on-failure:3") == model.Restart(policy="on-failure", attempts=3)
     assert model.parse_restart("always") == model.Restart(policy="always")
 

@@ -81,7 +81,7 @@ class Maker:
             image.config,
             name=name,
             identity=identity,
-            binds=volumes.in_order(
+            binds=volumes.together(
                 volumes.system_binds(name, self._places),
                 volumes.binds(record.request.volumes, self._places),
             ),

@@ -51,6 +51,7 @@ from bulkhead.model.containers import (
     Restart,
     RunRequest,
     State,
+    check_limits,
     is_name,
 )
 from bulkhead.model.errors import BulkheadError, HostError, UserError
@@ -143,6 +144,7 @@ class Engine:
             HostError: the machine refused. Nothing of the container is left.
         """
         ports.check(request.ports)
+        check_limits(request.limits)
         image = await self._image(request, report)
         name = request.name or _made_up_name(image.name)
         async with self._alone(name):
@@ -152,6 +154,7 @@ class Engine:
         record = Record(
             name=name, image=image.name, request=request, created=records.utc(time.time())
         )
+        self._check_free(name)
         await self._release(record)
         # No `await` before it is saved: a range of users must not be given to two.
         record = msgspec.structs.replace(record, users=self._users(request))
@@ -218,19 +221,27 @@ class Engine:
             # Whoever is at work on it has it; nobody waits, so no two wait for each other.
             if not self._alone(other).locked():
                 async with self._alone(other):
-                    with suppress(BulkheadError):
+                    try:
                         await self._retire(other)
+                    except BulkheadError as error:
+                        log.warning("container %s keeps its ports: %s", other, error)
 
     async def _retire(self, name: str) -> None:
         record = self._record(name)
         task = await self._task(name)
-        if record.request.restart.policy == "no" and (task is None or task.status == _STOPPED):
+        policy = record.request.restart.policy
+        for_good = policy == "no" or (policy == "on-failure" and task and task.exit_status == 0)
+        if for_good and (task is None or task.status == _STOPPED):
             await self._put_away(record, task)
 
     async def _put_away(self, record: Record, task: m.Process | None) -> int | None:
         """Remember how a container ended, and let go of its network; return its exit code."""
         name = record.name
-        code = record.exit_code if task is None else await self.containerd.delete_task(name)
+        code = record.exit_code if task is None else task.exit_status
+        if task is not None:
+            # Whoever asks meanwhile, and whatever fails below: how it ended is known.
+            self._save(record, wanted=record.wanted, exit_code=code)
+            await self.containerd.delete_task(name)
         await detach(self.places.network, name)
         self._save(record, wanted=False, exit_code=code)
         return code
@@ -409,7 +420,10 @@ class Engine:
         Raises:
             NotFound: there is none.
         """
-        return self._describe(self._record(name), await self._task(name))
+        self._record(name)
+        task = await self._task(name)
+        # Read now: how a process ended is written down before containerd forgets it.
+        return self._describe(self._record(name), task)
 
     def _describe(self, record: Record, task: m.Process | None) -> Container:
         state = _state(task)

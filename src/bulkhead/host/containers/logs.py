@@ -64,10 +64,9 @@ def _chunk(path: Path, position: int) -> tuple[bytes, int]:
 def _first_line(file: BinaryIO) -> int:
     """Return where the first line begins that is whole; see `shorten`."""
     file.seek(0)
-    if file.read(len(MARK)) != MARK:
-        return 0
-    rest = file.read(HALF_LINE)
-    return len(MARK) + len(rest) - len(rest.lstrip(b"\0"))
+    head = file.read(len(MARK) + 4)
+    length = int.from_bytes(head[len(MARK) :], "little")
+    return length if head.startswith(MARK) and length <= HALF_LINE else 0
 
 
 def _start(path: Path, tail: int | None) -> int:

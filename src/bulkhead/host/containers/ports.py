@@ -21,7 +21,7 @@ def check(ports: Sequence[Port]) -> None:
         if (port.host, port.protocol) in _RESERVED:
             raise UserError(f"port {port.host}/{port.protocol} is the machine's own")
         if sum(_same(port, other) for other in ports) > 1:
-            raise UserError(f"port {port.host}/{port.protocol} would lead to two places")
+            raise UserError(f"port {port.host}/{port.protocol} is asked for twice")
 
 
 def taken(wanted: Sequence[Port], theirs: Sequence[Port]) -> Port | None:

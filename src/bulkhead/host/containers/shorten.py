@@ -14,8 +14,8 @@ DIRECTORY = Path("/var/log/containers")
 LARGEST = 16 * 1024 * 1024
 KEPT = 8 * 1024 * 1024
 
-MARK = b"\0bulkhead: cut\0"
-"""What a shortened log begins with, then NULs until the first line that is whole."""
+MARK = b"\0cut"
+"""What a shortened log begins with; then, in four bytes, little-endian, where its first line does."""
 HALF_LINE = 1024 * 1024
 """The longest half of a line that is taken away; of a longer one the end stays."""
 
@@ -74,9 +74,12 @@ def _cut(path: Path, length: int) -> None:
 
 
 def _blank_half_line(descriptor: int) -> None:
-    end = os.pread(descriptor, HALF_LINE, 0).find(b"\n", len(MARK) - 1) + 1
-    if end:
-        os.pwrite(descriptor, MARK.ljust(end, b"\0"), 0)
+    end = os.pread(descriptor, HALF_LINE, 0).find(b"\n") + 1
+    mark = MARK + end.to_bytes(4, "little")
+    if end >= len(mark):
+        os.pwrite(descriptor, mark, 0)
+    elif end:  # a few letters, with no room for a mark: an empty line
+        os.pwrite(descriptor, b" " * (end - 1), 0)
 
 
 def main() -> int:

@@ -208,8 +208,14 @@ def build(
         "hostname": hostname,
         "mounts": [
             *_system_mounts(cgroup="rw" if cgroup_owner else "ro"),
-            *(_scratch_mounts() if request.read_only else ()),
-            *(_bind(bind, own) for bind in binds),
+            *sorted(
+                [
+                    *(_scratch_mounts() if request.read_only else ()),
+                    *(_bind(bind, own) for bind in binds),
+                ],
+                # What is deeper comes later, so that it is not hidden.
+                key=lambda mount: str(mount["destination"]).count("/"),
+            ),
         ],
         "linux": {
             "cgroupsPath": f"{SLICE}:bulkhead:{name}" if systemd else f"/bulkhead/{name}",

@@ -34,10 +34,15 @@ def binds(volumes: tuple[Volume, ...], places: Places) -> list[Bind]:
     return list(found.values())
 
 
-def in_order(ours: Sequence[Bind], theirs: Sequence[Bind]) -> list[Bind]:
-    """Return mounts so that none hides another: what is deeper comes later; of two at one place, theirs."""
-    found = {bind.target: bind for bind in (*ours, *theirs)}
-    return sorted(found.values(), key=lambda bind: bind.target.count("/"))
+def together(ours: Sequence[Bind], theirs: Sequence[Bind]) -> list[Bind]:
+    """Return Bulkhead's files and a container's volumes.
+
+    Of two at one place there is the volume. A file inside of a volume that is
+    read-only is left out: the runtime would make it there, to mount over it.
+    """
+    closed = tuple(f"{bind.target}/" for bind in theirs if bind.read_only)
+    kept = [bind for bind in ours if not bind.target.startswith(closed)]
+    return list({bind.target: bind for bind in (*kept, *theirs)}.values())
 
 
 def system_binds(name: str, places: Places) -> list[Bind]:

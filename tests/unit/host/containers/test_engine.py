@@ -165,7 +165,7 @@ def test_a_damaged_record_is_in_nobodys_way(tmp_path: Path, text: bytes) -> None
         listed = {container.name: container for container in await engine.containers()}
         assert list(listed) == ["db", "web", "bad"]
         assert (listed["bad"].state, listed["bad"].created[:2]) == ("exited", "20")
-        assert "hint: remove container 'bad' with force" in (listed["bad"].unreadable or "")
+        assert "hint: remove container 'bad' with force" in str(listed["bad"].unreadable)
         with pytest.raises(UserError, match="port 5432/tcp leads to container 'bad' already"):
             await engine.start("db")
         with pytest.raises(HostError, match=r"bad\.json: "):

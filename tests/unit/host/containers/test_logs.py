@@ -102,12 +102,17 @@ def test_a_shortened_log_begins_with_a_whole_line(tmp_path: Path) -> None:
         assert lines[-1] == line % 39_999
         assert [int(each[9:15]) for each in lines] == list(range(40_000 - len(lines), 40_000))
         assert collect(path, tail=100_000) == collect(path)
-        assert len(b"".join(lines)) > kept - 18 - len(shorten.MARK)
+        assert len(b"".join(lines)) > kept - 18
 
     whole = b"x" * (64 * 1024 - 1) + b"\n"
     path.write_bytes(whole * 3)
     shorten.shorten(tmp_path, largest=1, kept=2 * len(whole))
     assert collect(path) == whole * 2
+
+    for half, left in ((b"abc\n", b"   \n"), (b"1234567\n", b""), (b"\n", b"\n")):
+        path.write_bytes(b"x" * 64 * 1024 + half + whole)
+        shorten.shorten(tmp_path, largest=1, kept=len(whole))
+        assert collect(path) == left + whole, half
 
 
 def test_a_log_that_cannot_be_shortened_keeps_no_other_long(

@@ -27,7 +27,7 @@ def test_a_port_leads_to_one_place() -> None:
         Port(host=8080, container=81),
         Port(host=8080, container=1, address="1.2.3.4"),
     ):
-        with pytest.raises(UserError, match="port 8080/tcp would lead to two places"):
+        with pytest.raises(UserError, match="port 8080/tcp is asked for twice"):
             ports.check([web, other])
     here, there = (Port(host=8080, container=80, address=a) for a in ("1.2.3.4", "1.2.3.5"))
     ports.check([here, there])
@@ -62,6 +62,26 @@ def test_a_container_that_has_ended_for_good_gives_its_port_back(tmp_path: Path)
         assert (await engine.start("z")).state == "running"
         with pytest.raises(UserError, match="port 80/tcp leads to container 'x' already"):
             await engine.start("job")
+
+    on_machine(where, act)
+
+
+def test_how_a_container_ended_outlives_what_fails_then(tmp_path: Path) -> None:
+    """The network does not let go of it: it keeps its port, and its exit code is known."""
+    where = places(tmp_path)
+    deaf = msgspec.structs.replace(where, network=tmp_path / "nobody.sock")
+    records.save(where.records, record("job", 80))
+    records.save(where.records, record("x", 80, wanted=False))
+
+    async def act(engine: Engine, machine: Machine) -> None:
+        machine.running["job"] = m.Process(id="job", status=_STOPPED, exit_status=7)
+        broken = Engine(machine, deaf, systemd=False)
+
+        with pytest.raises(UserError, match="port 80/tcp leads to container 'job' already"):
+            await broken.start("x")
+        assert (await broken.inspect("job")).exit_code == 7
+        assert (await engine.start("x")).state == "running"
+        assert (await engine.inspect("job")).exit_code == 7
 
     on_machine(where, act)
 

@@ -11,7 +11,7 @@ from bulkhead.host.containers import accounts, rootfs, volumes
 from bulkhead.host.containers.accounts import Identity
 from bulkhead.host.containers.messages import Mount
 from bulkhead.host.containers.places import Places
-from bulkhead.model.containers import Volume
+from bulkhead.model.containers import Volume, parse_volume
 from bulkhead.model.errors import UserError
 
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nweb:x:33:33:web:/srv:/bin/false\nbroken\n"
@@ -142,18 +142,18 @@ def test_a_volume_cannot_hide_the_kernels_file_systems(places: Places, target: s
         volumes.binds((Volume(source="data", target=target),), places)
 
 
-def test_no_mount_hides_another(tmp_path: Path) -> None:
-    """Whatever the order on the command line: what is deeper is mounted later."""
+def test_a_volume_wins_over_files_of_bulkheads(tmp_path: Path) -> None:
+    """And nothing is made in one that is read-only, to mount a file over it."""
     places = Places(volumes=tmp_path / "volumes", records=tmp_path / "records")
-    asked = [("y", "/x/y"), ("e", "/etc"), ("x", "/x/"), ("h", "/etc/hosts")]
-    wanted = volumes.binds(
-        tuple(Volume(source=source, target=target) for source, target in asked), places
-    )
+    ours = volumes.system_binds("web", places)
 
-    found = volumes.in_order(volumes.system_binds("web", places), wanted)
+    def found(*asked: str) -> list[str]:
+        wanted = volumes.binds(tuple(parse_volume(text) for text in asked), places)
+        return [bind.target for bind in volumes.together(ours, wanted)]
 
-    targets = [bind.target for bind in found]
-    assert targets == ["/etc", "/x", "/etc/resolv.conf", "/etc/hosts", "/etc/hostname", "/x/y"]
-    assert found[3].source == str(places.volumes / "h")
+    files = ["/etc/resolv.conf", "/etc/hosts", "/etc/hostname"]
+    assert found("e:/etc") == [*files, "/etc"]
+    assert found("e:/etc:ro", "f:/etcetera:ro") == ["/etc", "/etcetera"]
+    assert found("h:/etc/hosts") == files
     with pytest.raises(UserError, match="two volumes cannot both be at '/x'"):
-        volumes.binds((Volume(source="a", target="/x"), Volume(source="b", target="/x/.")), places)
+        found("a:/x", "b:/x/.")

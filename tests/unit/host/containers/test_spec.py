@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -45,10 +46,12 @@ class _Spec(msgspec.Struct):
     hostname: str
 
 
-def build(request: RunRequest, *, identity: Identity | None = None) -> _Spec:
+def build(
+    request: RunRequest, *, identity: Identity | None = None, binds: Sequence[spec.Bind] = ()
+) -> _Spec:
     """Make a specification and read back what crun would."""
     made = spec.build(
-        request, IMAGE, name="web", identity=identity or Identity(), binds=(),
+        request, IMAGE, name="web", identity=identity or Identity(), binds=binds,
         network=Path("/run/netns/web"),
     )  # fmt: skip
     return msgspec.json.decode(msgspec.json.encode(made), type=_Spec)
@@ -118,6 +121,19 @@ def test_environment_of_the_request_wins() -> None:
 
     assert made.process.env == [f"PATH={spec.DEFAULT_PATH}", "HOSTNAME=h", "A=1", "B=3"]
     assert (made.hostname, made.process.cwd) == ("h", "/srv")
+
+
+def test_no_mount_hides_a_deeper_one() -> None:
+    """Whatever the order on the command line; room for scratch below a volume, too."""
+    order = ("/x/y", "/var", "/etc/hosts", "/x", "/etc")
+    binds = [spec.Bind(source=f"/volumes{target}", target=target) for target in order]
+
+    made = build(RunRequest(image="x", read_only=True), binds=binds)
+
+    places = [str(mount["destination"]) for mount in made.mounts]
+    assert places[-8:] == [
+        "/run", "/tmp", "/var", "/x", "/etc", "/var/tmp", "/x/y", "/etc/hosts",
+    ]  # fmt: skip
 
 
 def test_a_read_only_root_has_room_for_scratch() -> None:
