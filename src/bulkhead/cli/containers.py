@@ -88,7 +88,7 @@ def _close_ports(machine: str | None, containers: Containers) -> None:
         close_unused(machine, used)
 
 
-def _number(ctx: click.Context, param: click.Parameter, value: float) -> float:
+def _not_nan(ctx: click.Context, param: click.Parameter, value: float) -> float:
     """Refuse what is no number and within every range."""
     if math.isnan(value):
         raise click.BadParameter("'nan' is not a valid float.", ctx, param)
@@ -255,7 +255,7 @@ def start_command(*, machine: str | None, as_json: bool, name: str) -> None:
 @click.command("stop")
 @click.option(
     "-t", "--time", "timeout", type=click.FloatRange(0, model.STOP_LIMIT_S), default=10, show_default=True,
-    callback=_number, help="Seconds until SIGKILL.",
+    callback=_not_nan, help="Seconds until SIGKILL.",
 )  # fmt: skip
 @_machine_option
 @_json_option

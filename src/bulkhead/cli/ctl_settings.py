@@ -16,6 +16,7 @@ from bulkhead.cli import ctl_node
 from bulkhead.cli.common import print_json, print_table
 from bulkhead.cli.ctl_node import Command, Node, failure_option, json_option, pass_node
 from bulkhead.client.api import Api
+from bulkhead.client.connection import Interrupted
 from bulkhead.model.api import BODY_LIMIT, OnFailure
 from bulkhead.model.errors import UserError
 from bulkhead.model.settings import keys
@@ -106,7 +107,7 @@ def set_command(
                 raise UserError(f"{pair!r} is no KEY=VALUE", hint=f"write {pair}=VALUE")
         return _change(node, lambda api, tx: api.set_pairs(tx, pairs), options)
     given = _parse_json(text, "--from-json") if text is not None else _read(file or Path("-"))
-    settings = _some(_inner(given) if given.keys() == {"settings"} else given)
+    settings = _not_empty(_inner(given) if given.keys() == {"settings"} else given)
     return _change(node, lambda api, tx: api.set(tx, settings), options)
 
 
@@ -138,7 +139,7 @@ def apply_command(node: Node, /, *, file: Path, **options: object) -> int:
             f"expected one table named settings, found: {other}", where=str(file),
             hint='begin with [settings], or use "bulkhead ctl set --file"',
         )  # fmt: skip
-    settings = _some(_inner(given))
+    settings = _not_empty(_inner(given))
     return _change(node, lambda api, tx: api.set(tx, settings), options)
 
 
@@ -159,7 +160,10 @@ def _change(node: Node, stage: Callable[[Api, str], None], options: dict[str, ob
             click.echo(f"staged in {given.tx!r}; make it live with: {next_step}")
         return 0
     with api.transaction() as tx:
-        stage(api, tx)
+        try:
+            stage(api, tx)
+        except Interrupted:
+            raise KeyboardInterrupt from None  # what is staged goes with the transaction
         if given.dry_run:
             from bulkhead.cli.ctl_changes import show_plan
 
@@ -205,7 +209,7 @@ def _parse_json(text: str, where: str) -> Settings:
         raise UserError(f"cannot be read as a JSON object: {error}", where=where) from error
 
 
-def _some(settings: Settings) -> Settings:
+def _not_empty(settings: Settings) -> Settings:
     if not keys.flatten(settings):
         raise UserError(
             "no setting is given there", hint="to take settings away: bulkhead ctl unset"

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from bulkhead.client.connection import Answer, Connection, Interrupted
+from bulkhead.client.connection import Answer, Connection
 from bulkhead.model.api import (
     PREFIX,
     SOCKET,
@@ -136,10 +136,7 @@ class Api:
     def plan(self, tx: str) -> Plan:
         """Return what a transaction would change, with the files and services it would touch."""
         path = _path(f"{PREFIX}/plan", tx=tx)
-        try:
-            return self.connection.call("POST", path, Plan, timeout_s=APPLY_S)
-        except Interrupted:
-            raise KeyboardInterrupt from None  # nothing would have been done
+        return self.connection.call("POST", path, Plan, timeout_s=APPLY_S, only_asks=True)
 
     def commit(
         self, tx: str, *, message: str | None = None, on_failure: OnFailure = "keep"

@@ -82,6 +82,8 @@ class _Asked(NamedTuple):
     body: Body | None
     timeout_s: float | None = None
     headers: Mapping[str, str] = {}
+    only_asks: bool = False
+    """It changes nothing, so it can be asked for twice, and given up at any time."""
 
 
 class Connection:
@@ -149,27 +151,46 @@ class Connection:
         *,
         body: object = None,
         timeout_s: float | None = 120,
+        only_asks: bool = False,
     ) -> T:
-        """Send a request with a JSON body and read a JSON answer."""
+        """Send a request with a JSON body and read a JSON answer.
+
+        Args:
+            method: of HTTP.
+            path: of the endpoint, with its query.
+            answer: what the answer is.
+            body: sent as JSON.
+            timeout_s: how long to wait for the answer.
+            only_asks: it changes nothing, as GET never does.
+        """
         raw = None if body is None else msgspec.json.encode(body)
-        with self.open(method, path, body=raw, timeout_s=timeout_s) as response:
+        with self.open(
+            method, path, body=raw, timeout_s=timeout_s, only_asks=only_asks
+        ) as response:
             data = response.read()
         return read(data, answer, where=f"{method} {path}")
 
     def send(self, method: str, path: str, body: bytes | None = None) -> Answer:
         """Send a request as it is; return the answer, whatever its status."""
-        with self._request(_Asked(method, path, body)) as response:
+        with self._request(_Asked(method, path, body, only_asks=method == "GET")) as response:
             kind = response.headers.get_content_type()
             return Answer(status=response.status, media_type=kind, body=response.read())
 
     @contextmanager
     def open(
-        self, method: str, path: str, *, body: Body | None = None, timeout_s: float | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Body | None = None,
+        timeout_s: float | None = None,
+        only_asks: bool = False,
     ) -> Iterator[http.client.HTTPResponse]:
         """Send a request; yield the answer, whose body has not been read."""
         # Bottlerocket's endpoints tell errors as plain text unless asked for more.
         headers = {"Accept": "application/json"}
-        with self._request(_Asked(method, path, body, timeout_s, headers)) as response:
+        asked = _Asked(method, path, body, timeout_s, headers, only_asks or method == "GET")
+        with self._request(asked) as response:
             if response.status >= 400:
                 raise _error(response)
             yield response
@@ -181,10 +202,10 @@ class Connection:
             try:
                 yield self._answered(stack, asked)
             except KeyboardInterrupt as stop:
-                if asked.method not in ("POST", "DELETE"):
-                    raise  # what is staged in a transaction goes with it
+                if asked.only_asks:
+                    raise
                 raise Interrupted(
-                    "interrupted; what the machine was asked for, it may have done all the same"
+                    "interrupted; the machine may have done it all the same"
                 ) from stop
             except TimeoutError as error:
                 raise RemoteError(
@@ -213,7 +234,7 @@ class Connection:
             except ConnectionError:
                 # QEMU accepts connections to a port that nobody listens at in the machine, and
                 # then closes them. Only what changes nothing can be asked for twice.
-                if asked.method != "GET" or time.monotonic() > end:
+                if not asked.only_asks or time.monotonic() > end:
                     raise
                 time.sleep(0.1)
 

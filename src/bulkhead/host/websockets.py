@@ -121,9 +121,8 @@ class Protocol(WSProtocol):
             await super().send(message)
             return
         self._close(message.get("code", 1000), message.get("reason") or "")
-        self.close_timer = (
-            self._tick
-        )  # newer uvicorn's, which else closes when the application returns
+        # Newer uvicorn's, which else closes when the application returns.
+        self.close_timer = self._tick
         if self.read_paused:
             self.read_paused = False
             self.transport.resume_reading()

@@ -255,10 +255,9 @@ def _place_image(
     """
     disk = manifest.output("disk")
     assert disk is not None
-    make_room(
-        directory, disk.sha256, before=before.image_sha256 if before else None, fresh=request.fresh
-    )
-    size = _disk_size(request, before) if (directory / files.overlay(0)).exists() else None
+    make_room(directory, disk.sha256, variant=manifest.variant, before=before, fresh=request.fresh)
+    stored = (directory / files.overlay(0)).exists()
+    size = _disk_size(request, before) if stored else None
     has = before.spec.disks[0].size if before is not None else None
     if size is not None and has is not None and size != has:
         raise UserError(
@@ -279,25 +278,31 @@ def _disk_size(request: Request, record: Record | None) -> int | None:
     return max(request.disk_size, image.stat().st_size if image.exists() else 0)
 
 
-def make_room(directory: Path, image: str, *, before: str | None, fresh: bool) -> None:
+def make_room(
+    directory: Path, image: str, *, variant: str, before: Record | None, fresh: bool
+) -> None:
     """Remove what an image cannot be started with.
 
     Args:
         directory: the machine's.
         image: the SHA-256 of the disk image that is to be started.
-        before: that of the one which what is stored there is on top of.
+        variant: the name of its variant.
+        before: the machine as it was, if that is known.
         fresh: what is stored there may go.
 
     Raises:
         UserError: what is stored there would go, and may not.
     """
-    changed = before != image
+    changed = before is None or before.image_sha256 != image
     overlay = directory / files.overlay(0)
     if changed and overlay.exists() and not fresh:
+        what = "the image has changed, and what the machine has stored belongs to the one before"
+        if before is None:
+            what = "what the machine has stored belongs to an image that is not known any more"
+        elif before.variant != variant:
+            what = f"it is of variant {before.variant!r}, not {variant!r}"
         raise UserError(
-            "the image has changed, and what the machine has stored belongs to the one before"
-            if before is not None
-            else "what the machine has stored belongs to an image that is not known any more",
+            what,
             where=f"machine {directory.name}",
             hint="--fresh gives up its containers, volumes and settings; --name starts another machine",
         )

@@ -117,11 +117,14 @@ def test_an_interrupt_does_not_say_that_nothing_was_done(tmp_path: Path) -> None
     with socket.socket(socket.AF_UNIX) as service:
         service.bind(str(tmp_path / "s"))
         service.listen()
-        for method, kind in (("POST", Interrupted), ("DELETE", Interrupted), ("GET", None)):
+        for method, kind in (("POST", Interrupted), ("PATCH", Interrupted), ("GET", None)):
             with pytest.raises(KeyboardInterrupt) as caught, interrupt_soon():
                 connection.call(method, "/x", dict, timeout_s=30)
             assert type(caught.value) is (kind or KeyboardInterrupt)
             assert ("may have done" in str(caught.value)) == (kind is not None)
+        with pytest.raises(KeyboardInterrupt) as caught, interrupt_soon():
+            connection.call("POST", "/x", dict, timeout_s=30, only_asks=True)
+        assert type(caught.value) is KeyboardInterrupt
 
 
 @contextmanager

@@ -136,19 +136,25 @@ def test_a_machine_that_runs_is_shown_to_whoever_asks_for_it(
     assert f"{running.spec.name} (standalone 1), running already" in done.output
 
 
-def test_what_a_machine_has_stored_goes_only_when_asked_for(tmp_path: Path) -> None:
+def test_what_a_machine_has_stored_goes_only_when_asked_for(
+    tmp_path: Path, running: state.Record
+) -> None:
     """Containers, volumes and settings are in the overlay, which fits no other image."""
     overlay = tmp_path / files.overlay(0)
     overlay.write_bytes(b"volumes")
+    same = running.image_sha256
+    for variant, image, before, reason in (
+        ("standalone", "new", running, "the image has changed, and what the machine has stored"),
+        ("dev", "new", running, "it is of variant 'standalone', not 'dev'"),
+        ("standalone", same, None, "belongs to an image that is not known any more"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            up.make_room(tmp_path, image, variant=variant, before=before, fresh=False)
+        assert overlay.read_bytes() == b"volumes"
 
-    with pytest.raises(UserError, match="the image has changed, and what the machine has stored"):
-        up.make_room(tmp_path, "new", before="old", fresh=False)
-    assert overlay.read_bytes() == b"volumes"
-    with pytest.raises(UserError, match="belongs to an image that is not known any more"):
-        up.make_room(tmp_path, "new", before=None, fresh=False)
-    up.make_room(tmp_path, "old", before="old", fresh=False)
+    up.make_room(tmp_path, same, variant="standalone", before=running, fresh=False)
     assert overlay.exists()
-    up.make_room(tmp_path, "new", before="old", fresh=True)
+    up.make_room(tmp_path, "new", variant="standalone", before=running, fresh=True)
     assert not overlay.exists()
 
 

@@ -28,6 +28,7 @@ from bulkhead.build.debian.transport import (
     Stopped,
     Transport,
     Unreachable,
+    none_gave,
 )
 from bulkhead.lib.progress import Progress, Task
 from bulkhead.model.errors import RemoteError, Untrusted
@@ -162,7 +163,7 @@ class _Worker:
                 self._finish(artifact, path, part)
                 return True
         if any(isinstance(error, Untrusted) for error in failures):
-            raise _untrusted(artifact, failures)
+            raise none_gave("what the lock names", failures, where=artifact.name)
         # A server that is out of reach matters only if no other one has answered.
         unreachable = [error for error in failures if isinstance(error, Unreachable)]
         if unreachable and not missing:
@@ -239,14 +240,6 @@ def _copy(path: Path, part: BufferedRandom) -> None:
             shutil.copyfileobj(file, part, CHUNK)
     except FileNotFoundError as error:
         raise Missing("is not there (any more)", where=str(path)) from error
-
-
-def _untrusted(artifact: Artifact, failures: Sequence[RemoteError]) -> RemoteError:
-    """Return one error that says what each address gave."""
-    if len(failures) == 1:
-        return failures[0]
-    lines = "".join(f"\n    {error.where}: {error.what}" for error in failures)
-    return Untrusted(f"no server gave what the lock names:{lines}", where=artifact.name)
 
 
 def _try_lock(file: BufferedRandom) -> bool:

@@ -15,7 +15,7 @@ from bulkhead.build.debian import directory, index, keep, release
 from bulkhead.build.debian.index import Index
 from bulkhead.build.debian.release import Release
 from bulkhead.build.debian.space import needs_space
-from bulkhead.build.debian.transport import Transport, bases
+from bulkhead.build.debian.transport import Transport, bases, none_gave
 from bulkhead.lib import atomicfile
 from bulkhead.lib.progress import Progress
 from bulkhead.model.errors import RemoteError, Untrusted, UserError
@@ -136,7 +136,7 @@ class _Reader:
                     return self._suite(repository, suite, base)
             except RemoteError as error:
                 failures.append(error)
-        raise _joined(failures, where=f"suite {suite!r} of repository {repository.name}")
+        raise none_gave("it", failures, where=f"suite {suite!r} of repository {repository.name}")
 
     def _suite(self, repository: Repository, suite: str, base: str) -> Offer:
         top = f"{base}/{suite.rstrip('/')}" if suite.endswith("/") else f"{base}/dists/{suite}"
@@ -227,16 +227,6 @@ class _Reader:
             )
             index.store(sha256, encoded, cache=self._cache)
             return index.decode(encoded)
-
-
-def _joined(failures: Sequence[RemoteError], *, where: str) -> RemoteError:
-    """Return one error that says what each address gave."""
-    if len(failures) == 1:
-        return failures[0]
-    kind = next((type(error) for error in failures if isinstance(error, Untrusted)), RemoteError)
-    lines = "".join(f"\n    {error.where}: {error.what}" for error in failures)
-    hint = next((error.hint for error in failures if error.hint), None)
-    return kind(f"no server gave it:{lines}", where=where, hint=hint)
 
 
 def _priority(repository: Repository, found: Release) -> int:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from bulkhead.lib import mirrors
-from bulkhead.model.errors import RemoteError, UserError
+from bulkhead.model.errors import RemoteError, Untrusted, UserError
 from bulkhead.model.repository import MIRRORED
 
 if TYPE_CHECKING:
@@ -36,6 +36,25 @@ class Missing(RemoteError):
 
 class Unreachable(RemoteError):
     """No usable answer, although it was tried several times."""
+
+
+def none_gave(what: str, failures: Sequence[RemoteError], *, where: str) -> RemoteError:
+    """Return one error for what several addresses failed to give, that says what each gave.
+
+    Args:
+        what: what was wanted.
+        failures: one for each address, at least one.
+        where: what it was wanted for.
+
+    Returns:
+        The only failure, or one that is `Untrusted` when one of them is.
+    """
+    if len(failures) == 1:
+        return failures[0]
+    kind = Untrusted if any(isinstance(error, Untrusted) for error in failures) else RemoteError
+    lines = "".join(f"\n    {error.where}: {error.what}" for error in failures)
+    hint = next((error.hint for error in failures if error.hint), None)
+    return kind(f"no server gave {what}:{lines}", where=where, hint=hint)
 
 
 class Stopped(Exception):  # not an error: the work was called off

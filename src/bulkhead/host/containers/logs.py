@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from bulkhead.host.containers.shorten import HALF_LINE, MARK
+from bulkhead.host.containers.shorten import MARK_SIZE, first_line
 
 CHUNK = 64 * 1024
 POLL_S = 0.2
@@ -53,20 +53,13 @@ def _chunk(path: Path, position: int) -> tuple[bytes, int]:
             size = os.fstat(file.fileno()).st_size
             if size < position:  # it was shortened meanwhile
                 position = max(0, size - (position - size))
-            position = max(position, _first_line(file))
+            file.seek(0)
+            position = max(position, first_line(file.read(MARK_SIZE)))
             file.seek(position)
             data = file.read(CHUNK)
             return data, position + len(data)
     except FileNotFoundError:
         return b"", 0
-
-
-def _first_line(file: BinaryIO) -> int:
-    """Return where the first line begins that is whole; see `shorten`."""
-    file.seek(0)
-    head = file.read(len(MARK) + 4)
-    length = int.from_bytes(head[len(MARK) :], "little")
-    return length if head.startswith(MARK) and length <= HALF_LINE else 0
 
 
 def _start(path: Path, tail: int | None) -> int:

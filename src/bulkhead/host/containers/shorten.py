@@ -16,7 +16,8 @@ KEPT = 8 * 1024 * 1024
 
 MARK = b"\0cut"
 """What a shortened log begins with; then, in four bytes, little-endian, where its first line does."""
-HALF_LINE = 1024 * 1024
+MARK_SIZE = len(MARK) + 4
+_HALF_LINE = 1024 * 1024
 """The longest half of a line that is taken away; of a longer one the end stays."""
 
 _COLLAPSE_RANGE = 0x08
@@ -74,12 +75,21 @@ def _cut(path: Path, length: int) -> None:
 
 
 def _blank_half_line(descriptor: int) -> None:
-    end = os.pread(descriptor, HALF_LINE, 0).find(b"\n") + 1
-    mark = MARK + end.to_bytes(4, "little")
-    if end >= len(mark):
-        os.pwrite(descriptor, mark, 0)
+    end = os.pread(descriptor, _HALF_LINE, 0).find(b"\n") + 1
+    if end >= MARK_SIZE:
+        os.pwrite(descriptor, MARK + end.to_bytes(4, "little"), 0)
     elif end:  # a few letters, with no room for a mark: an empty line
         os.pwrite(descriptor, b" " * (end - 1), 0)
+
+
+def first_line(head: bytes) -> int:
+    """Return where the first whole line of a log begins.
+
+    Args:
+        head: the log's first `MARK_SIZE` bytes.
+    """
+    length = int.from_bytes(head[len(MARK) : MARK_SIZE], "little")
+    return length if head.startswith(MARK) and length <= _HALF_LINE else 0
 
 
 def main() -> int:
